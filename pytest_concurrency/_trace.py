@@ -1,0 +1,182 @@
+"""What one test did, as frozen data.
+
+Everything that touches the world writes this; every verdict, message and picture is a function of it.
+Order is told by *sequence numbers* (`first`, `last`, `number`), which one counter hands out in the whole process:
+they are exact where a clock is not. Times are seconds since the recording began, for people and for pictures.
+Files are absolute here; they are made relative to pytest's rootdir where they are shown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Outcome = Literal["returned", "raised", "cancelled", "closed", "open"]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A line of somebody's code."""
+
+    file: str
+    line: int
+    function: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A stretch in which a strand had its loop's thread, from one suspension to the next."""
+
+    first: int
+    last: int
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
+class Strand:
+    """One flow of control: a task, a thread, a process, a greenlet."""
+
+    id: int
+    kind: str
+    """`asyncio-task`, `trio-task`, `thread`, `callback` (a loop's callback outside any task)."""
+    name: str
+    pid: int
+    thread: int
+    parent: int | None = None
+    """The strand that started it, where one did."""
+    first: int = 0
+    start: float = 0.0
+    last: int | None = None
+    """None while it is alive."""
+    end: float | None = None
+    started_by_test: bool = False
+    """It was started by the test's body or by a strand that the body started; fixtures' strands and the body are not."""
+    steps: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One call of a watched function, or one `with span(...)` block."""
+
+    id: int
+    strand: int
+    name: str
+    first: int
+    start: float
+    done: int | None = None
+    """When the work itself ended; between here and `last` the call was held at the door."""
+    done_time: float | None = None
+    last: int | None = None
+    end: float | None = None
+    outcome: Outcome = "open"
+    caller: tuple[Place, ...] = ()
+    """Who called, innermost first."""
+    place: Place | None = None
+    """The function that was called."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A stretch in which code on an event loop's thread kept that loop from running anything else."""
+
+    kind: str
+    call: str
+    """The call by its public name, such as `time.sleep`."""
+    place: Place
+    """The user's own line: the innermost frame outside the standard library and site-packages."""
+    seconds: float | None
+    """How long; None where it was stopped before it blocked, or its end could not be seen."""
+    backend: str
+    """`asyncio`, `uvloop`, `trio`, …: whose loop was blocked."""
+    stack: tuple[Place, ...] = ()
+    """From the user's line down to the call, outermost first."""
+    strand: int | None = None
+    task: str | None = None
+    detail: str = ""
+    """What the call was given, in a few words: `0.5 s`, a host, a path."""
+    allowed: str | None = None
+    """The reason why it may block; None where it may not."""
+    first: int = 0
+    last: int = 0
+    start: float = 0.0
+    end: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """What a test started and left behind."""
+
+    kind: str
+    name: str
+    place: Place | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A strand took or gave back something that limits how many may go on."""
+
+    strand: int
+    action: Literal["took", "gave"]
+    kind: str
+    """`lock`, `semaphore`, `limiter`, `queue`."""
+    resource: int
+    number: int
+    place: Place | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """What one strand was waiting for when a held call was let go."""
+
+    strand: int
+    kind: str
+    """`held`, `task`, `lock`, `semaphore`, `limiter`, `queue`, `event`, `timer`, `io`, `worker`, `future`, `ready`."""
+    resource: int | None = None
+    on: tuple[int, ...] = ()
+    """The strands that can end this wait, where that is known: awaited tasks, a lock's holders."""
+    place: Place | None = None
+    """The innermost line of the user's own code in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A held call was let go, and why."""
+
+    number: int
+    time: float
+    expectation: int
+    reason: Literal["met", "quiet", "patience"]
+    """The verdict was settled by the other calls; nothing else could move; patience ran out."""
+    spans: tuple[int, ...]
+    waits: tuple[Wait, ...] = ()
+    pending: tuple[str, ...] = ()
+    """What could still have moved, in words, when patience ran out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Everything recorded in one test."""
+
+    nodeid: str = ""
+    backend: str | None = None
+    seconds: float = 0.0
+    strands: tuple[Strand, ...] = ()
+    spans: tuple[Span, ...] = ()
+    blocks: tuple[Block, ...] = ()
+    leaks: tuple[Leak, ...] = ()
+    uses: tuple[Use, ...] = ()
+    releases: tuple[Release, ...] = ()
+    watched: dict[str, str] = field(default_factory=dict)
+    """Targets by the name that their spans carry -> the target as the user wrote it."""
+
+    def strand(self, number: int) -> Strand:
+        """Return the strand with this id.
+
+        Raises:
+            KeyError: There is none.
+        """
+        for strand in self.strands:
+            if strand.id == number:
+                return strand
+        raise KeyError(number)
