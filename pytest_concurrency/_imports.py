@@ -1,0 +1,79 @@
+"""Act when a library is imported, now or later, without importing it ourselves."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from importlib.abc import Loader
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+
+
+@contextlib.contextmanager
+def when_imported(name: str, callback: Callable[[], object]) -> Iterator[None]:
+    """Call *callback* once when the top-level module *name* is there: at once, or right after its first import.
+
+    Nothing is left in `sys.meta_path` once the `with` block has ended.
+    """
+    if name in sys.modules:
+        callback()
+        yield
+        return
+    finder = _Finder(name, callback)
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        finder.remove()
+
+
+class _Finder:
+    """Finds one module as everybody else would, and calls back when it has been executed."""
+
+    def __init__(self, name: str, callback: Callable[[], object]) -> None:
+        self.name = name
+        self.callback = callback
+
+    def remove(self) -> None:
+        with contextlib.suppress(ValueError):
+            sys.meta_path.remove(self)
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != self.name or self not in sys.meta_path:
+            return None
+        # Out of the way first: the search below must not find this finder again.
+        self.remove()
+        spec = importlib.util.find_spec(fullname)
+        if spec is None or spec.loader is None:
+            sys.meta_path.insert(0, self)
+            return spec
+        spec.loader = _Loader(spec.loader, self.callback)  # type: ignore[assignment]  # the two methods the import system calls
+        return spec
+
+
+class _Loader:
+    """A module's own loader, which says when it is done and then hands the module back to it."""
+
+    def __init__(self, loader: Loader, callback: Callable[[], object]) -> None:
+        self._loader = loader
+        self._callback = callback
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        module.__loader__ = self._loader
+        self._loader.exec_module(module)
+        self._callback()
