@@ -1,0 +1,166 @@
+"""Options and ini values, read once into frozen objects. Every error names the option, the value and its place."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BLOCKING_MODES = ("off", "warn", "fail", "raise")
+KINDS = (
+    "sleep", "lock", "queue", "join", "socket", "dns", "subprocess", "file", "database", "input", "import", "cpu", "wait",
+)  # fmt: skip
+# Opening a small file takes microseconds and every program does it: these count from the threshold on.
+KINDS_PAST_THRESHOLD = frozenset({"file", "import"})
+REPORT_SUFFIXES = (".json",)
+
+
+@dataclass(frozen=True, slots=True)
+class Blocking:
+    """What counts as a block, and what happens then."""
+
+    mode: str = "warn"
+    threshold: float = 0.1
+    """Seconds from which on CPU work and unnamed waits count."""
+    kinds: frozenset[str] = frozenset(KINDS)
+    past_threshold: frozenset[str] = KINDS_PAST_THRESHOLD
+    """Those of *kinds* that count only past the threshold, though they have a name."""
+    allow: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What one run was asked for."""
+
+    blocking: Blocking = Blocking()
+    reports: tuple[Path, ...] = ()
+    timeline: bool = False
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Declare the command line options and ini values."""
+    group = parser.getgroup("concurrency", "concurrency (pytest_concurrency)")
+    group.addoption(
+        "--blocking",
+        dest="concurrency_blocking",
+        metavar="MODE",
+        default=None,
+        help="What to do about calls that block an event loop: off, warn, fail or raise (default: warn)",
+    )
+    group.addoption(
+        "--concurrency-report",
+        dest="concurrency_report",
+        metavar="PATH",
+        action="append",
+        default=[],
+        help="Write what was recorded to PATH, which ends in .json (may be given more than once)",
+    )
+    group.addoption(
+        "--concurrency-timeline",
+        dest="concurrency_timeline",
+        action="store_true",
+        default=False,
+        help="Draw the timeline of passing tests too",
+    )
+    parser.addini("concurrency_blocking", "Default of --blocking", default="warn")
+    # Taken as strings: pytest's own conversion error does not name the option.
+    parser.addini(
+        "concurrency_block_threshold", "Seconds from which on CPU work and unnamed waits count as a block", default="0.1"
+    )
+    parser.addini(
+        "concurrency_blocking_kinds",
+        f"Which kinds of block count: {' '.join(KINDS)}",
+        type="args",
+        default=[],
+    )
+    parser.addini(
+        "concurrency_allow_blocking",
+        "Code that may block: package.module, package.module:function, a path glob, or call@place",
+        type="linelist",
+        default=[],
+    )
+
+
+def read(config: pytest.Config) -> Settings:
+    """Return the settings of this run.
+
+    Raises:
+        pytest.UsageError: A value is malformed.
+    """
+    return Settings(
+        blocking=_read_blocking(config),
+        reports=tuple(_report_path(config, path) for path in config.getoption("concurrency_report")),
+        timeline=config.getoption("concurrency_timeline"),
+    )
+
+
+def _read_blocking(config: pytest.Config) -> Blocking:
+    option = config.getoption("concurrency_blocking")
+    where, mode = ("--blocking", option) if option is not None else _ini(config, "concurrency_blocking")
+    if mode not in BLOCKING_MODES:
+        raise pytest.UsageError(f"{where} = {mode!r}: expected one of {', '.join(BLOCKING_MODES)}")
+    where, threshold = _ini(config, "concurrency_block_threshold")
+    where_kinds, kinds = _ini(config, "concurrency_blocking_kinds")
+    try:
+        seconds = parse_seconds(threshold)
+    except ValueError as error:
+        raise pytest.UsageError(f"{where} = {threshold!r}: {error}") from None
+    try:
+        chosen, past = parse_kinds(kinds)
+    except ValueError as error:
+        raise pytest.UsageError(f"{where_kinds}: {error}") from None
+    return Blocking(mode, seconds, chosen, past, tuple(config.getini("concurrency_allow_blocking")))
+
+
+def parse_seconds(value: object) -> float:
+    """Return *value* as a positive number of seconds.
+
+    Raises:
+        ValueError: It is none.
+    """
+    try:
+        seconds = float(value)  # type: ignore[arg-type]  # whatever float() refuses is refused here
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if isinstance(value, bool) or not 0 < seconds < math.inf:
+        raise ValueError("expected seconds, such as 0.1")
+    return seconds
+
+
+def parse_kinds(value: object) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the kinds that count, and those of them that count only past the threshold.
+
+    An empty *value* means the default. A kind that is asked for by name counts from its first call on.
+
+    Raises:
+        ValueError: A kind is unknown.
+    """
+    words = [value] if isinstance(value, str) else list(value)  # type: ignore[call-overload]
+    names = [name for word in words for name in str(word).replace(",", " ").split()]
+    for name in names:
+        if name not in KINDS:
+            raise ValueError(f"{name!r} is not a kind of block: expected some of {' '.join(KINDS)}")
+    if not names:
+        return frozenset(KINDS), KINDS_PAST_THRESHOLD
+    return frozenset(names), frozenset()
+
+
+def _ini(config: pytest.Config, name: str) -> tuple[str, Any]:
+    place = f" in {config.inipath.name}" if config.inipath is not None else ""
+    return f"{name}{place}", config.getini(name)
+
+
+def _report_path(config: pytest.Config, given: str) -> Path:
+    path = config.invocation_params.dir / given
+    if path.suffix not in REPORT_SUFFIXES:
+        raise pytest.UsageError(
+            f"--concurrency-report={given}: expected a path that ends in {' or '.join(REPORT_SUFFIXES)}"
+        )
+    if not path.parent.is_dir():
+        raise pytest.UsageError(f"--concurrency-report={given}: the folder {path.parent} does not exist")
+    if path.is_dir():
+        raise pytest.UsageError(f"--concurrency-report={given}: that is a folder")
+    return path
