@@ -60,11 +60,22 @@ def callers(frame: FrameType | None, limit: int = 8) -> tuple[Place, ...]:
     """Return up to *limit* lines of the user's own code, innermost first, that led to *frame*."""
     found: list[Place] = []
     for each in outward(frame):
+        if _is_loop(each):
+            # Below a loop's own step stands whoever ran the loop, not who called.
+            break
         if owner(each.f_code.co_filename) == "user" and not is_trampoline(each):
             found.append(place_of(each))
             if len(found) == limit:
                 break
     return tuple(found)
+
+
+_LOOP_STEPS = frozenset({("events.py", "_run"), ("_run.py", "unrolled_run"), ("runners.py", "run")})
+
+
+def _is_loop(frame: FrameType) -> bool:
+    code = frame.f_code
+    return (os.path.basename(code.co_filename), code.co_name) in _LOOP_STEPS and owner(code.co_filename) != "user"
 
 
 def is_trampoline(frame: FrameType) -> bool:

@@ -50,6 +50,8 @@ class Strand:
     last: int | None = None
     """None while it is alive."""
     end: float | None = None
+    place: Place | None = None
+    """The user's line that started it."""
     started_by_test: bool = False
     """It was started by the test's body or by a strand that the body started; fixtures' strands and the body are not."""
     steps: tuple[Step, ...] = ()
@@ -97,6 +99,8 @@ class Block:
     """What the call was given, in a few words: `0.5 s`, a host, a path."""
     allowed: str | None = None
     """The reason why it may block; None where it may not."""
+    hinders: bool = True
+    """It was long enough, or of a kind, to keep others from going on: a glance at a small file is not."""
     first: int = 0
     last: int = 0
     start: float = 0.0

@@ -1,0 +1,232 @@
+"""Who may block: the built-in innocents, each with its reason, and what the user allows."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import fnmatch
+import os
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from .frames import module_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from types import FrameType
+
+    from .._settings import Blocking
+    from .frames import Site
+
+
+@dataclass(slots=True)
+class _Allowance:
+    reason: str
+    open: bool = True
+
+
+_allowance: contextvars.ContextVar[_Allowance | None] = contextvars.ContextVar(
+    "pytest_concurrency_allow_blocking", default=None
+)
+
+
+@contextlib.contextmanager
+def allow_blocking(reason: str) -> Iterator[None]:
+    """Let the code in the `with` block, and what it awaits, block the event loop.
+
+    Args:
+        reason: Why it may, for whoever reads the report.
+    """
+    if not isinstance(reason, str) or not reason.strip():
+        raise ValueError("allow_blocking() needs a reason, such as allow_blocking('reads a 2 kB file once')")
+    before = _allowance.get()
+    mine = _Allowance(reason)
+    _allowance.set(mine)
+    try:
+        yield
+    finally:
+        # A task that was started inside has a copy of this context: it must not be allowed to block for ever.
+        mine.open = False
+        # Not by token: an async generator may be closed in another context than it was entered in.
+        if _allowance.get() is mine:
+            _allowance.set(before)
+
+
+def allowed_here() -> str | None:
+    """Return the reason of the innermost `allow_blocking` around the running code, None where there is none."""
+    allowance = _allowance.get()
+    return allowance.reason if allowance is not None and allowance.open else None
+
+
+@dataclass(frozen=True, slots=True)
+class Innocent:
+    """Code that may make some calls on an event loop's thread."""
+
+    modules: frozenset[str]
+    """Modules or packages whose frame lies between the call and the user's line."""
+    reason: str
+    functions: frozenset[str] | None = None
+    kinds: frozenset[str] | None = None
+    but_not: frozenset[str] = frozenset()
+    """Functions that run somebody else's code."""
+
+    def covers(self, kind: str, names: frozenset[str], function: str) -> bool:
+        """Tell whether a frame of a module with these *names* may make a call of this *kind*."""
+        return (
+            (self.kinds is None or kind in self.kinds)
+            and not self.modules.isdisjoint(names)
+            and (self.functions is None or function in self.functions)
+            and function not in self.but_not
+        )
+
+
+def _innocent(
+    reason: str, modules: str, *, functions: str | None = None, kinds: str | None = None, but_not: str = ""
+) -> Innocent:
+    def words(text: str | None) -> frozenset[str] | None:
+        return frozenset(text.split()) if text is not None else None
+
+    return Innocent(
+        frozenset(modules.split()), reason, words(functions), words(kinds), frozenset(but_not.split())
+    )
+
+
+# Where loop libraries call what they were given: not their own doing.
+_HAND_OVER = "_run run_cb run_sync_cb unprotected_fn _call_func _run_callback _invoke_callback"
+
+INNOCENTS: tuple[Innocent, ...] = (
+    _innocent("the import system reads modules", "importlib zipimport pkgutil runpy", kinds="file lock"),
+    _innocent("modules are rewritten and cached as they are imported", "_pytest.assertion"),
+    _innocent("pytest is at work", "_pytest pytest pluggy xdist execnet pytest_asyncio pytest_trio pytest_timeout"),
+    _innocent("coverage is measured", "coverage pytest_cov"),
+    _innocent("a debugger is at work", "bdb pdb pydevd _pydevd_bundle pydevd_plugins debugpy ipdb pudb IPython"),
+    _innocent("a log record is written to a local stream or file", "logging", kinds="file lock"),
+    _innocent("a traceback is formatted", "traceback linecache tokenize inspect tracemalloc", kinds="file lock import"),
+    _innocent("a warning is shown", "warnings", kinds="file lock import"),
+    _innocent("a thread is started, which takes microseconds", "threading", functions="start", kinds="lock"),
+    _innocent(
+        "an executor takes a job, which waits for nothing", "concurrent.futures", functions="submit", kinds="lock join"
+    ),
+    _innocent(
+        "the loop starts a subprocess, reads it and its own files",
+        "asyncio uvloop trio anyio tornado",
+        kinds="file subprocess lock queue socket input import",
+        but_not=_HAND_OVER,
+    ),
+    _innocent("asyncio waits for its own worker threads as it ends", "asyncio.base_events", kinds="join lock"),
+    _innocent(
+        "trio asks whether the name is numeric already", "trio._socket", functions="getaddrinfo getnameinfo", kinds="dns"
+    ),
+    _innocent("anyio gets a worker thread", "anyio._backends", kinds="queue lock", but_not=_HAND_OVER),
+)
+"""Asked of every frame between the call and the user's line."""
+
+
+def innocent(kind: str, inner: Iterable[FrameType]) -> str | None:
+    """Return why the frames *inner* may make a call of this *kind*, None where nobody says so."""
+    for frame in inner:
+        names = _with_packages(module_of(frame))
+        for each in INNOCENTS:
+            if each.covers(kind, names, frame.f_code.co_name):
+                return each.reason
+    return None
+
+
+def is_importing(frames: Iterable[FrameType]) -> bool:
+    """Tell whether one of *frames* is the import system's, which an exception would leave half done."""
+    return any(frame.f_code.co_filename.startswith("<frozen importlib") for frame in frames)
+
+
+def _with_packages(module: str) -> frozenset[str]:
+    parts = module.split(".")
+    return frozenset(".".join(parts[:n]) for n in range(1, len(parts) + 1))
+
+
+_NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
+_CALL = re.compile(r"[\w.*?\[\]]+")
+_FUNCTION = re.compile(r"[\w.<>*?]+")
+
+
+@dataclass(slots=True, eq=False)
+class AllowRule:
+    """One line of `concurrency_allow_blocking`."""
+
+    text: str
+    call: str | None
+    module: str | None
+    function: str | None
+    path: str | None
+    used: int = 0
+    """How many blocks it has let off: a rule that never does is worth a word."""
+
+    def matches(self, names: tuple[str, ...], frames: Iterable[FrameType], root: str) -> bool:
+        """Tell whether a call known under *names*, made under *frames*, is let off."""
+        if self.call is not None and not any(fnmatch.fnmatchcase(name, self.call) for name in names):
+            return False
+        return any(self._covers(frame, root) for frame in frames)
+
+    def _covers(self, frame: FrameType, root: str) -> bool:
+        code = frame.f_code
+        if self.path is not None:
+            file = code.co_filename.replace(os.sep, "/")
+            below = f"{root.rstrip('/')}/"
+            return fnmatch.fnmatchcase(file.removeprefix(below), self.path) or fnmatch.fnmatchcase(file, self.path)
+        if self.module is not None and self.module not in _with_packages(module_of(frame)):
+            return False
+        if self.function is None:
+            return True
+        qualified = code.co_qualname.replace(".<locals>", "")
+        return fnmatch.fnmatchcase(qualified, self.function) or fnmatch.fnmatchcase(code.co_name, self.function)
+
+
+def parse_rule(text: str) -> AllowRule:
+    """Return the rule that *text* stands for.
+
+    Raises:
+        ValueError: It is none.
+    """
+    expected = (
+        "expected package.module, package.module:function, a path such as src/shop/*.py, "
+        "or call@place such as time.sleep@tests/helpers.py"
+    )
+    call, at, place = text.strip().rpartition("@")
+    if at and not _CALL.fullmatch(call):
+        raise ValueError(f"{text!r} does not say who may block: {expected}")
+    module, colon, function = place.partition(":")
+    if "/" in place or place.endswith(".py"):
+        if colon and not re.match(r"[A-Za-z]:[\\/]", place):
+            raise ValueError(f"{text!r} names a path and a function: {expected}")
+        return AllowRule(text, call or None, None, None, place.replace(os.sep, "/").removeprefix("./"))
+    if not _NAME.fullmatch(module) or (colon and not _FUNCTION.fullmatch(function)):
+        raise ValueError(f"{text!r} does not say who may block: {expected}")
+    return AllowRule(text, call or None, module, function or None, None)
+
+
+@dataclass(slots=True, eq=False)
+class Policy:
+    """What may block in one test, or between tests."""
+
+    blocking: Blocking
+    exempt: str | None = None
+    """The reason why everything may."""
+    rules: tuple[AllowRule, ...] = ()
+    """Parsed from `blocking.allow` unless given; share them between tests, so that their use adds up."""
+    root: str = ""
+    """The folder that path rules are relative to."""
+    _by_file: dict[str, str] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.rules:
+            self.rules = tuple(parse_rule(text) for text in self.blocking.allow)
+
+    def allowed(self, site: Site, call: str) -> str | None:
+        """Return why the call at *site* may block, None where it may not."""
+        reason = self.exempt or allowed_here()
+        if reason is not None:
+            return reason
+        for rule in self.rules:
+            if rule.matches((site.call, call), site.step, self.root or os.getcwd()):
+                rule.used += 1
+                return f"concurrency_allow_blocking: {rule.text}"
+        return None

@@ -1,0 +1,204 @@
+"""The object behind the fixture `concurrency` and behind `record()`."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, final
+
+from ._errors import OverlapError
+from ._judge import exclusion, overlap
+from ._judge.causes import cause_of
+from ._places import place_of
+from ._record.targets import name_of
+from ._record.watch import outcome_of
+from ._session import Session
+from ._show import messages
+from ._show.timeline import draw, parts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ._trace import Block, Span, Trace
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class RecordedSpan:
+    """One stretch of watched work. Times are seconds from the start of the recording."""
+
+    name: str
+    strand: str
+    start: float
+    end: float | None
+    """None while it is open."""
+    running: float
+    waiting: float
+    blocked: float
+    outcome: str
+    """`returned`, `raised`, `cancelled`, `closed` or `open`."""
+
+
+@final
+class Concurrency:
+    """What is being recorded: watch functions, mark stretches of work, ask what overlapped."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def watch(self, target: object, name: str | None = None) -> None:
+        """Record every call of *target* as a span.
+
+        Args:
+            target: A function of any kind, or its name: `"shop.client:Client.fetch"`.
+            name: What its spans are called; the target's own name by default.
+
+        Raises:
+            ValueError: The target cannot be imported or is not callable.
+        """
+        self._session.watch(target, name)
+
+    @contextmanager
+    def span(self, name: str) -> Iterator[None]:
+        """Record the `with` block as a span; good in sync and in async code."""
+        recorder = self._session.recorder
+        frame = sys._getframe(2)
+        live = recorder.begin(name, caller=frame, place=place_of(frame))
+        self._session.doors.entered(live)
+        try:
+            yield
+        except GeneratorExit:
+            recorder.done(live, "closed")
+            raise
+        except BaseException as error:
+            recorder.done(live, outcome_of(error))
+            raise
+        else:
+            recorder.done(live, "returned")
+        finally:
+            recorder.end(live)
+            self._session.doors.left(live)
+
+    def spans(self, name: object = None) -> tuple[RecordedSpan, ...]:
+        """Return the spans so far, in the order in which they began; those of one name or target if it is given."""
+        trace = self._session.trace()
+        return tuple(_public(trace, span) for span in self._select(trace, name))
+
+    def peak(self, name: object = None) -> int:
+        """Return the most spans that were in progress at one instant, 0 when there are none."""
+        trace = self._session.trace()
+        return overlap.peak(trace, self._select(trace, name))
+
+    def overlap(self, a: object, b: object) -> float:
+        """Return for how many seconds a span of *a* and a span of *b* were in progress together, in all."""
+        trace = self._session.trace()
+        return sum(
+            max(0.0, min(_end(trace, first), _end(trace, second)) - max(first.start, second.start))
+            for first in self._select(trace, a)
+            for second in self._select(trace, b)
+            if first.id != second.id
+        )
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """What kept an event loop from running so far."""
+        return tuple(block for block in self._session.trace().blocks if block.allowed is None)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the test's body began."""
+        return self._session.seconds()
+
+    def timeline(self) -> str:
+        """Return a drawing of the spans so far, a line each."""
+        trace, page = self._session.trace(), self._session.page
+        return "\n".join(draw(trace, trace.spans, width=page.width, style=page.style))
+
+    def advice(self) -> str:
+        """Return what kept the watched calls apart and what to change, empty where nothing did."""
+        trace, page = self._session.trace(), self._session.page
+        texts = []
+        for name in dict.fromkeys(span.name for span in trace.spans):
+            asked = overlap.Overlap((name,), expectation=-1)
+            verdict = overlap.judge(trace, asked)
+            if verdict.status != "held" and (cause := cause_of(trace, verdict)) is not None:
+                texts.append(f"{name}: {messages.explain(trace, cause, asked, page)}")
+        return "\n".join(texts)
+
+    def assert_overlap(self, *targets: object, at_least: int = 2) -> None:
+        """Fail unless calls of the targets were in progress at one instant, as `must_overlap` says, without holding.
+
+        Raises:
+            OverlapError: They were not.
+        """
+        __tracebackhide__ = True
+        trace = self._session.trace()
+        asked = overlap.Overlap(self._names(trace, targets), at_least, expectation=-1)
+        verdict = overlap.judge(trace, asked)
+        if verdict.status != "held":
+            raise OverlapError(messages.overlap_message(trace, asked, verdict, self._session.page))
+
+    def assert_no_overlap(self, *targets: object) -> None:
+        """Fail if two calls of any of the targets were in progress together.
+
+        Raises:
+            OverlapError: They were.
+        """
+        __tracebackhide__ = True
+        trace = self._session.trace()
+        names = self._names(trace, targets)
+        verdict = exclusion.judge(trace, names, -1)
+        if verdict.status != "held":
+            raise OverlapError(messages.exclusion_message(trace, names, verdict, self._session.page))
+
+    def _names(self, trace: Trace, targets: tuple[object, ...]) -> tuple[str, ...]:
+        names = tuple(trace.watched.get(name, name) for name in map(name_of, targets))
+        known = {*trace.watched, *trace.watched.values(), *(span.name for span in trace.spans)}
+        for name in names:
+            if name not in known:
+                seen = ", ".join(sorted(known)) or "nothing"
+                raise ValueError(f"{name!r} is not watched: call concurrency.watch({name!r}) first (watched: {seen})")
+        return names
+
+    def _select(self, trace: Trace, name: object) -> tuple[Span, ...]:
+        if name is None:
+            return tuple(sorted(trace.spans, key=lambda span: span.first))
+        return overlap.calls(trace, self._names(trace, (name,)))
+
+
+@contextmanager
+def record() -> Iterator[Concurrency]:
+    """Record what runs inside the `with` block, outside pytest.
+
+    Example:
+        with pytest_concurrency.record() as concurrency:
+            concurrency.watch("shop.client:fetch")
+            asyncio.run(main())
+        print(concurrency.timeline())
+    """
+    session = Session()
+    session.start()
+    try:
+        with session.body():
+            yield Concurrency(session)
+    finally:
+        session.stop()
+
+
+def _end(trace: Trace, span: Span) -> float:
+    return span.end if span.end is not None else trace.seconds
+
+
+def _public(trace: Trace, span: Span) -> RecordedSpan:
+    times = parts(trace, span)
+    return RecordedSpan(
+        span.name,
+        trace.strand(span.strand).name,
+        span.start,
+        span.end,
+        times.running,
+        times.waiting,
+        times.blocked,
+        span.outcome,
+    )

@@ -1,0 +1,3 @@
+"""Pure functions of a trace."""
+
+from __future__ import annotations

@@ -1,0 +1,138 @@
+"""Why did calls not overlap? Chosen from the trace, never guessed: no cause where the trace shows none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from .._trace import Block, Place, Span, Trace, Wait
+    from .overlap import Verdict
+
+Kind = Literal["blocked", "lock", "pool", "in turn", "chain", "never suspended"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """What kept calls apart."""
+
+    kind: Kind
+    place: Place | None = None
+    """The line to change."""
+    block: Block | None = None
+    wait: Wait | None = None
+    holder: int | None = None
+    """The strand that held the lock."""
+    waiting: int = 0
+    """How many strands waited for it."""
+    size: int = 0
+    """How many workers there were."""
+    chain: tuple[Wait, ...] = ()
+    """Who waits for whom, from the caller down to the held call."""
+
+
+def cause_of(trace: Trace, verdict: Verdict) -> Cause | None:
+    """Return what kept the calls of *verdict* apart, None where the trace does not show it."""
+    spans = verdict.spans
+    strands = {span.strand for span in spans}
+    if spans and len(strands) == 1 and len(spans) > 1:
+        return _pool(trace, spans) or _in_turn(trace, spans)
+    block = _block_in(trace, verdict)
+    if block is not None:
+        return Cause("blocked", block.place, block=block)
+    return _lock(verdict) or _pool(trace, spans) or _chain(verdict) or _never_suspended(trace, verdict)
+
+
+def _block_in(trace: Trace, verdict: Verdict) -> Block | None:
+    strands = {span.strand for span in verdict.spans} | {strand.id for strand in verdict.strands}
+    blocks = [block for block in trace.blocks if block.hinders and block.strand in strands]
+    inside = [
+        block
+        for block in blocks
+        if not verdict.spans
+        or any(
+            span.strand == block.strand and span.first <= block.first and (span.last is None or block.first < span.last)
+            for span in verdict.spans
+        )
+    ]
+    return max(inside, key=lambda block: block.seconds or 0.0, default=None)
+
+
+def called_from(trace: Trace, span: Span) -> Place | None:
+    """Return the user's line that made this call: its caller's, or the one that started it as a task."""
+    return span.caller[0] if span.caller else trace.strand(span.strand).place
+
+
+def _in_turn(trace: Trace, spans: tuple[Span, ...]) -> Cause:
+    return Cause("in turn", called_from(trace, spans[1]))
+
+
+def _lock(verdict: Verdict) -> Cause | None:
+    if verdict.release is None:
+        return None
+    inside = {span.strand for span in verdict.spans if span.id in verdict.release.spans}
+    waits = [wait for wait in verdict.release.waits if wait.kind in ("lock", "semaphore", "limiter")]
+    for wait in waits:
+        holder = next((strand for strand in wait.on if strand in inside), None)
+        if holder is not None:
+            waiting = sum(other.resource == wait.resource for other in waits)
+            return Cause("lock", wait.place, wait=wait, holder=holder, waiting=waiting)
+    return None
+
+
+def _pool(trace: Trace, spans: tuple[Span, ...]) -> Cause | None:
+    """Workers that fetch each call's work from one queue, fewer than there are calls."""
+    if len(spans) < 2:
+        return None
+    strands = {span.strand for span in spans}
+    per_strand: dict[int, list[Span]] = {strand: [s for s in spans if s.strand == strand] for strand in strands}
+    for strand, own in per_strand.items():
+        for before, after in zip(own, own[1:], strict=False):
+            took = any(
+                use.kind == "queue"
+                and use.action == "took"
+                and use.strand == strand
+                and (before.done or before.first) < use.number < after.first
+                for use in trace.uses
+            )
+            if not took:
+                return None
+    if all(len(own) == 1 for own in per_strand.values()):
+        return None
+    return Cause("pool", called_from(trace, spans[0]), size=len(strands))
+
+
+def _chain(verdict: Verdict) -> Cause | None:
+    """The caller of the next call waits, directly or through others, for the held one."""
+    release = verdict.release
+    if release is None:
+        return None
+    inside = {span.strand for span in verdict.spans if span.id in release.spans}
+    behind = dict.fromkeys(inside)
+    chain: list[Wait] = []
+    grown = True
+    while grown:
+        grown = False
+        for wait in release.waits:
+            if wait.strand not in behind and any(strand in behind for strand in wait.on):
+                behind[wait.strand] = None
+                chain.insert(0, wait)
+                grown = True
+    if not chain:
+        return None
+    if len(chain) == 1 and chain[0].kind == "task" and len(chain[0].on) == 1:
+        # Started and awaited at once, one after the other, each in a task of its own.
+        return Cause("in turn", chain[0].place, chain=tuple(chain))
+    return Cause("chain", chain[0].place, chain=tuple(chain))
+
+
+def _never_suspended(trace: Trace, verdict: Verdict) -> Cause | None:
+    """Every call ran from its start to its end in one step of its strand."""
+    if not verdict.spans or verdict.release is not None:
+        return None
+    steps = {strand.id: strand.steps for strand in trace.strands}
+    for span in verdict.spans:
+        end = span.done
+        if end is None or not any(step.first <= span.first and end <= step.last for step in steps[span.strand]):
+            return None
+    return Cause("never suspended", verdict.spans[0].place)

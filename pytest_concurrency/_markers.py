@@ -1,0 +1,95 @@
+"""A marker to an expectation: which judge, which targets, which numbers."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import pytest
+
+DOCS = (
+    "must_overlap(*targets, at_least=2, at_most=None, patience=1.0): calls of the targets are in progress at one"
+    " instant; without targets, strands that the test started",
+    "must_not_overlap(*targets, patience=1.0): no two calls of any of the targets are ever in progress together",
+)
+
+
+class MarkerError(ValueError):
+    """A marker with wrong arguments; the text says which, and what is accepted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What one marker asks for."""
+
+    marker: Literal["must_overlap", "must_not_overlap"]
+    targets: tuple[object, ...]
+    at_least: int = 2
+    at_most: int | None = None
+    patience: float = 1.0
+
+
+def _must_overlap(
+    *targets: object, at_least: int = 2, at_most: int | None = None, patience: float = 1.0
+) -> Expectation:
+    at_least = _count("at_least", at_least, 2)
+    if at_most is not None:
+        at_most = _count("at_most", at_most, 2)
+        if at_most < at_least:
+            raise ValueError(f"at_most={at_most} is below at_least={at_least}")
+    if len(targets) > 1 and at_most is not None:
+        raise ValueError("at_most goes with one target only")
+    return Expectation("must_overlap", targets, at_least, at_most, _patience(patience))
+
+
+def _must_not_overlap(*targets: object, patience: float = 1.0) -> Expectation:
+    if not targets:
+        raise ValueError("name the function whose calls must not overlap, such as 'package.module:Class.method'")
+    return Expectation("must_not_overlap", targets, patience=_patience(patience))
+
+
+_PARSERS: dict[str, Any] = {"must_overlap": _must_overlap, "must_not_overlap": _must_not_overlap}
+NAMES = frozenset(_PARSERS)
+
+
+def expectations(marks: Iterable[pytest.Mark]) -> list[Expectation]:
+    """Return what the markers of a test ask for; other people's are passed over.
+
+    Raises:
+        MarkerError: A marker has wrong arguments.
+    """
+    found = []
+    for mark in marks:
+        parse = _PARSERS.get(mark.name)
+        if parse is None:
+            continue
+        try:
+            inspect.signature(parse).bind(*mark.args, **mark.kwargs)
+            found.append(parse(*mark.args, **mark.kwargs))
+        except (TypeError, ValueError) as error:
+            raise MarkerError(f"{_written(mark)}: {error}") from None
+    return found
+
+
+def _written(mark: pytest.Mark) -> str:
+    arguments = [*map(repr, mark.args), *(f"{name}={value!r}" for name, value in mark.kwargs.items())]
+    return f"@pytest.mark.{mark.name}({', '.join(arguments)})"
+
+
+def _count(name: str, value: object, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name}={value!r}: expected a whole number")
+    if value < least:
+        raise ValueError(f"{name}={value}: expected at least {least}, which is what any overlap needs")
+    return value
+
+
+def _patience(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        raise ValueError(f"patience={value!r}: expected seconds, such as 1.0, or 0 for no holding")
+    return float(value)

@@ -1,0 +1,356 @@
+"""Hold calls on an asyncio loop, and see what could still move there."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+from .._patching import patched
+from .._trace import Wait
+from .awaiting import Suspension, suspension
+from .door import Held, Survey, WaitingRoom
+from .threads import moving_threads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from contextlib import ExitStack
+
+    from .._trace import Place
+    from .door import Door, Doors
+    from .recorder import LiveSpan
+
+# A loop that is not quiet is looked at again after this long, in seconds: often enough for the door to open at once
+# when the last timer is gone, seldom enough to leave the processor to the program.
+_SHORTEST, _LONGEST = 0.0005, 0.01
+
+
+class LoopGates:
+    """The gates of all asyncio loops in one test."""
+
+    def __init__(self, doors: Doors) -> None:
+        self.doors = doors
+        self.known_threads = frozenset(thread.ident or 0 for thread in threading.enumerate()) - {
+            threading.main_thread().ident or 0
+        }
+        self._gates: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, LoopGate] = weakref.WeakKeyDictionary()
+        self._opaque: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Activity] = weakref.WeakKeyDictionary()
+
+    def here(self) -> LoopGate | None:
+        """Return the gate of the loop that runs in this thread, None where no task of one does."""
+        loop = asyncio._get_running_loop()
+        if loop is None or asyncio.current_task(loop) is None:
+            return None
+        gate = self._gates.get(loop)
+        if gate is None:
+            gate = self._gates[loop] = LoopGate(loop, self, self._opaque.get(loop))
+        return gate
+
+    def activity(self, loop: asyncio.AbstractEventLoop) -> Activity:
+        return self._opaque.setdefault(loop, Activity())
+
+    def watch_opaque_loop(self, undo: ExitStack, cls: type) -> None:
+        """Count what goes into the loops of *cls*, which cannot be looked into, until *undo* closes."""
+
+        def soon(original: Callable[..., Any]) -> Callable[..., Any]:
+            @wraps(original)
+            def call(loop: Any, callback: Any, *args: Any, **kwargs: Any) -> Any:
+                if not _is_own(callback):
+                    self.activity(loop).count += 1
+                return original(loop, callback, *args, **kwargs)
+
+            return call
+
+        def later(original: Callable[..., Any]) -> Callable[..., Any]:
+            @wraps(original)
+            def call(loop: Any, when: float, callback: Any, *args: Any, **kwargs: Any) -> Any:
+                handle = original(loop, when, callback, *args, **kwargs)
+                if not _is_own(callback):
+                    activity = self.activity(loop)
+                    activity.count += 1
+                    activity.timers[handle] = callback
+                return handle
+
+            return call
+
+        def connect(original: Callable[..., Any]) -> Callable[..., Any]:
+            @wraps(original)
+            def call(loop: Any, *args: Any, **kwargs: Any) -> Any:
+                self.activity(loop).has_io = True
+                return original(loop, *args, **kwargs)
+
+            return call
+
+        for name in ("call_soon", "call_soon_threadsafe"):
+            undo.enter_context(patched(cls, name, soon))
+        # call_later calls call_at in Python loops only; a compiled one does not.
+        for name in ("call_later", "call_at"):
+            undo.enter_context(patched(cls, name, later))
+        for name in _IO_METHODS:
+            undo.enter_context(patched(cls, name, connect))
+
+
+_IO_METHODS = (
+    "create_connection", "create_server", "create_unix_connection", "create_unix_server", "create_datagram_endpoint",
+    "connect_accepted_socket", "connect_read_pipe", "connect_write_pipe", "subprocess_exec", "subprocess_shell",
+    "sock_recv", "sock_recv_into", "sock_sendall", "sock_connect", "sock_accept", "sock_sendfile",
+    "add_reader", "add_writer", "add_signal_handler",
+)  # fmt: skip
+
+
+class Activity:
+    """What was seen going into a loop that cannot be looked into."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.timers: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+        self.has_io = False
+
+
+class LoopGate:
+    """The calls held on one loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, gates: LoopGates, activity: Activity | None) -> None:
+        self._loop = weakref.ref(loop)
+        self._gates = gates
+        self._activity = activity
+        self._seen = -1
+        self._scheduled = False
+        self._delay = _SHORTEST
+        self._thread = threading.get_ident()
+        can_see = hasattr(loop, "_ready") and hasattr(loop, "_scheduled")
+        self.room = WaitingRoom(gates.doors, self._survey, quiet_turns=1 if can_see else 3)
+
+    async def hold(self, door: Door, live: LiveSpan, pending: BaseException | None) -> None:
+        """Return when the call may go; a cancellation ends the wait and is not lost."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+
+        def go() -> None:
+            if not future.done():
+                future.set_result(None)
+
+        held = Held(door, live, asyncio.current_task(), loop.time(), go)
+        self.room.held.append(held)
+        self._delay = _SHORTEST
+        self._look_soon()
+        try:
+            await future
+        except asyncio.CancelledError:
+            # The work had ended with an exception before the cancellation came: that is what the caller is to see.
+            if pending is None:
+                raise
+        finally:
+            if held in self.room.held:
+                self.room.held.remove(held)
+
+    def nudge(self) -> None:
+        loop = self._loop()
+        if loop is None or loop.is_closed() or not self.room.held:
+            return
+        if threading.get_ident() == self._thread:
+            self._look_soon()
+        else:
+            loop.call_soon_threadsafe(self._look_soon)
+
+    def _look_soon(self) -> None:
+        loop = self._loop()
+        if not self._scheduled and loop is not None:
+            self._scheduled = True
+            loop.call_soon(self._look)
+
+    def _look(self) -> None:
+        self._scheduled = False
+        loop = self._loop()
+        if loop is None:
+            return
+        state = self.room.look(loop.time())
+        if state == "busy":
+            self._look_soon()
+        elif state == "idle":
+            loop.call_later(self._delay, self._look_soon)
+            self._delay = min(self._delay * 2, _LONGEST)
+
+    def _survey(self, held: Iterable[Held], horizon: float) -> Survey:
+        loop = self._loop()
+        assert loop is not None
+        view = _View(loop, {h.key for h in held}, self._gates.doors)
+        busy = self._is_busy(loop)
+        timers, until = view.timers(self._timers(loop), horizon)
+        pending = [*timers, *view.outside(self._has_io(loop), self._listens(loop))]
+        pending += moving_threads(self._gates.known_threads, exclude=threading.get_ident())
+        if busy:
+            pending.append("tasks that are ready to run")
+        return Survey(tuple(pending), busy, view.waits(), until)
+
+    def _is_busy(self, loop: Any) -> bool:
+        if self._activity is not None:
+            changed, self._seen = self._activity.count != self._seen, self._activity.count
+            return changed
+        ready = getattr(loop, "_ready", ())
+        return any(not handle._cancelled and not _is_own(handle._callback) for handle in tuple(ready))
+
+    def _timers(self, loop: Any) -> list[tuple[float, Any, Any]]:
+        """Return when, callback and arguments of each live timer."""
+        if self._activity is not None:
+            live = [(handle, cb) for handle, cb in tuple(self._activity.timers.items()) if not handle.cancelled()]
+            now = loop.time()
+            return [(handle.when(), callback, ()) for handle, callback in live if handle.when() > now - 0.001]
+        return [
+            (handle._when, handle._callback, handle._args)
+            for handle in tuple(getattr(loop, "_scheduled", ()))
+            if not handle._cancelled and not _is_own(handle._callback)
+        ]
+
+    def _has_io(self, loop: Any) -> bool:
+        if self._activity is not None:
+            return self._activity.has_io
+        return bool(_registered(loop))
+
+    def _listens(self, loop: Any) -> bool:
+        for key in _registered(loop):
+            reader = key.data[0] if isinstance(key.data, tuple) else None
+            if getattr(getattr(reader, "_callback", None), "__name__", "") == "_accept_connection":
+                return True
+        return False
+
+
+def _registered(loop: Any) -> list[Any]:
+    """Return the selector's keys, without the loop's own wake-up pipe."""
+    selector = getattr(loop, "_selector", None)
+    if not hasattr(selector, "get_map"):
+        return []
+    own = getattr(getattr(loop, "_ssock", None), "fileno", lambda: -1)()
+    return [key for key in tuple((selector.get_map() or {}).values()) if key.fd != own]
+
+
+def _is_own(callback: Any) -> bool:
+    return isinstance(getattr(callback, "__self__", None), LoopGate)
+
+
+class _View:
+    """Who waits for what on one loop, at one instant."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, held: set[Any], doors: Doors) -> None:
+        self._held = held
+        self._recorder = doors.recorder
+        self.tasks = {task: _Look(task, held) for task in asyncio.all_tasks(loop) if not task.done()}
+        self._behind = self._waiting_for_held()
+
+    def _waiting_for_held(self) -> set[Any]:
+        """Return the held tasks and all that wait for one of them, directly or through others."""
+        behind = set(self._held)
+        grown = True
+        while grown:
+            more = {task for task, look in self.tasks.items() if task not in behind and behind & set(look.on)}
+            behind |= more
+            grown = bool(more)
+        return behind
+
+    def timers(self, timers: list[tuple[float, Any, Any]], horizon: float) -> tuple[list[str], float | None]:
+        """Return the timers that could bring something in before *horizon*, and when a held call's time-out strikes."""
+        until: float | None = None
+        found: list[str] = []
+        for when, callback, _ in timers:
+            if when > horizon:
+                # Whatever it does, it comes after the last held call has been let go.
+                continue
+            if self._is_timeout_of_held(callback):
+                until = when if until is None else min(until, when)
+            else:
+                found.append("a timer")
+        return found[:1], until
+
+    def _is_timeout_of_held(self, callback: Any) -> bool:
+        """Tell whether a timer only cancels tasks that wait for a held call: it cannot bring in another."""
+        owner = getattr(callback, "__self__", None)
+        if getattr(callback, "__name__", "") not in ("_on_timeout", "_timeout"):
+            return False
+        tasks = {getattr(owner, "_task", None), getattr(owner, "_host_task", None)} - {None}
+        return bool(tasks) and tasks <= self._behind
+
+    def outside(self, has_io: bool, listens: bool) -> list[str]:
+        """Return what comes from outside the loop: workers and sockets that somebody waits for."""
+        found = []
+        for task, look in self.tasks.items():
+            if task in self._behind:
+                continue
+            at = f" at {look.place.file}:{look.place.line}" if look.place is not None else ""
+            if look.kind == "worker":
+                found.append(f"a worker, awaited by {task.get_name()!r}{at}")
+            elif has_io and look.kind in ("io", "future"):
+                found.append(f"a socket, awaited by {task.get_name()!r}{at}")
+        if listens:
+            found.append("a listening server")
+        return found
+
+    def waits(self) -> tuple[Wait, ...]:
+        return tuple(
+            Wait(
+                strand.strand.id,
+                look.kind,
+                id(look.resource) if look.resource is not None else None,
+                self._on(look),
+                look.place,
+            )
+            for task, look in self.tasks.items()
+            if (strand := self._recorder.known(task)) is not None
+        )
+
+    def _on(self, look: _Look) -> tuple[int, ...]:
+        if look.on:
+            return tuple(live.strand.id for task in look.on if (live := self._recorder.known(task)) is not None)
+        return self._recorder.holders(id(look.resource)) if look.resource is not None else ()
+
+
+class _Look:
+    """What one task waits for."""
+
+    def __init__(self, task: Any, held: set[Any]) -> None:
+        self.on: tuple[Any, ...] = ()
+        self.resource: Any = None
+        self.place: Place | None
+        found = suspension(task.get_coro())
+        self.place = found.place
+        waiter = getattr(task, "_fut_waiter", None)
+        if task in held:
+            self.kind = "held"
+        elif waiter is None or waiter.done():
+            self.kind = "ready"
+        else:
+            self.kind, self.on = self._follow(waiter, found)
+            if self.kind in ("lock", "semaphore", "limiter", "queue"):
+                self.resource = found.resource
+
+    def _follow(self, waiter: Any, found: Suspension) -> tuple[str, tuple[Any, ...]]:
+        if hasattr(waiter, "get_coro"):
+            return "task", (waiter,)
+        children = getattr(waiter, "_children", None)
+        if children is not None:
+            running = [child for child in children if not child.done()]
+            if any(_comes_from_worker(child) for child in running):
+                return "worker", ()
+            return "task", tuple(child for child in running if hasattr(child, "get_coro"))
+        if _comes_from_worker(waiter):
+            return "worker", ()
+        if found.kind == "task" and found.frame is not None:
+            return "task", _awaited_in(found.frame)
+        return found.kind, ()
+
+
+def _comes_from_worker(future: Any) -> bool:
+    """Tell whether a thread's or a process's future is behind this one (`asyncio.wrap_future`)."""
+    return any(
+        getattr(callback, "__name__", "") == "_call_check_cancel"
+        for callback, _ in (getattr(future, "_callbacks", None) or ())
+    )
+
+
+def _awaited_in(frame: Any) -> tuple[Any, ...]:
+    """Return the tasks that a library function is waiting for, from its own variables."""
+    variables = frame.f_locals
+    owner = variables.get("self")
+    candidates: list[Any] = [variables.get("fut"), *(variables.get("fs") or ()), *(getattr(owner, "_tasks", None) or ())]
+    return tuple(task for task in candidates if hasattr(task, "get_coro") and not task.done())

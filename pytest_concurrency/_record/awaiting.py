@@ -1,0 +1,130 @@
+"""What does a suspended coroutine wait for? Judged by the library function it is suspended in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .._places import is_trampoline, owner, place_of
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from .._trace import Place
+
+# The end of a file's path, a function in it, and what suspending there means. The innermost match decides.
+_MEANING: dict[tuple[str, str], str] = {
+    ("asyncio/locks.py", "acquire"): "lock",
+    ("asyncio/locks.py", "wait"): "event",
+    ("asyncio/queues.py", "get"): "queue",
+    ("asyncio/queues.py", "put"): "queue",
+    ("asyncio/queues.py", "join"): "queue",
+    ("asyncio/tasks.py", "sleep"): "timer",
+    ("asyncio/tasks.py", "_wait"): "task",
+    ("asyncio/tasks.py", "wait_for"): "task",
+    ("asyncio/taskgroups.py", "__aexit__"): "task",
+    ("asyncio/taskgroups.py", "_aexit"): "task",
+    ("_backends/_asyncio.py", "__aexit__"): "task",
+    ("_backends/_asyncio.py", "run_sync_in_worker_thread"): "worker",
+    ("_backends/_asyncio.py", "acquire"): "lock",
+    ("_backends/_asyncio.py", "acquire_on_behalf_of"): "limiter",
+    ("_core/_synchronization.py", "acquire"): "lock",
+    ("_core/_synchronization.py", "acquire_on_behalf_of"): "limiter",
+    ("streams/memory.py", "receive"): "queue",
+    ("streams/memory.py", "send"): "queue",
+    ("trio/_sync.py", "acquire"): "lock",
+    ("trio/_sync.py", "acquire_on_behalf_of"): "limiter",
+    ("trio/_sync.py", "wait"): "event",
+    ("trio/_channel.py", "receive"): "queue",
+    ("trio/_channel.py", "send"): "queue",
+    ("trio/_timeouts.py", "sleep_until"): "timer",
+    ("trio/_timeouts.py", "sleep_forever"): "event",
+    ("trio/_threads.py", "to_thread_run_sync"): "worker",
+    ("trio/_core/_run.py", "_nested_child_finished"): "task",
+    ("trio/_core/_run.py", "__aexit__"): "task",
+    ("trio/_core/_io_epoll.py", "_epoll_wait"): "io",
+    ("trio/_core/_io_epoll.py", "wait_readable"): "io",
+    ("trio/_core/_io_epoll.py", "wait_writable"): "io",
+    ("trio/_core/_io_kqueue.py", "wait_kevent"): "io",
+    ("trio/_core/_io_windows.py", "_afd_poll"): "io",
+}
+_IO_FILES = ("asyncio/streams.py", "asyncio/selector_events.py", "asyncio/sslproto.py", "asyncio/proactor_events.py")
+
+
+@dataclass(frozen=True, slots=True)
+class Suspension:
+    """Where a coroutine is suspended."""
+
+    kind: str
+    """One of `Wait.kind`, `future` where nothing is known."""
+    resource: Any = None
+    """The lock, semaphore, queue, … itself."""
+    frame: FrameType | None = None
+    """The library function's."""
+    place: Place | None = None
+    """The innermost line of the user's code."""
+    root: str = ""
+    """The file of the outermost coroutine's code."""
+
+
+def suspension(coroutine: Any) -> Suspension:
+    """Return where *coroutine* is suspended, following what it awaits."""
+    kind, resource, at = "future", None, None
+    place: Place | None = None
+    fallback: Place | None = None
+    root = ""
+    for frame in _frames(coroutine):
+        path = frame.f_code.co_filename
+        root = root or path
+        if owner(path) == "user":
+            if not is_trampoline(frame):
+                place = place_of(frame)
+            continue
+        if owner(path) != "own":
+            fallback = place_of(frame)
+        meaning = _meaning(path.replace("\\", "/"), frame.f_code.co_name)
+        if meaning is None:
+            continue
+        # A queue that waits for its event or a limiter that waits for its lock is the queue, the limiter.
+        if kind in ("queue", "limiter", "lock", "semaphore", "task", "worker") and meaning in ("event", "lock", "future", "limiter"):
+            continue
+        kind, at = meaning, frame
+        resource = frame.f_locals.get("self")
+        if kind == "lock" and "Semaphore" in type(resource).__name__:
+            kind = "semaphore"
+    return Suspension(kind, resource, at, place or fallback, root)
+
+
+def _meaning(path: str, function: str) -> str | None:
+    for (file, name), meaning in _MEANING.items():
+        if name == function and path.endswith(file):
+            return meaning
+    return "io" if path.endswith(_IO_FILES) else None
+
+
+def _frames(coroutine: Any) -> list[FrameType]:
+    """Return the frames of *coroutine* and of what it awaits, outermost first."""
+    frames: list[FrameType] = []
+    while coroutine is not None and len(frames) < 200:
+        frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None) or getattr(coroutine, "ag_frame", None)
+        if frame is not None:
+            frames.append(frame)
+        inner = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None) or getattr(coroutine, "ag_await", None)
+        if inner is None or inner is coroutine:
+            break
+        if type(inner).__name__ in ("async_generator_asend", "async_generator_athrow", "anext_awaitable"):
+            # The link to the generator itself is not visible from Python; the frame that drives it may hold it.
+            inner = _driven(frame)
+        coroutine = inner
+    return frames
+
+
+def _driven(frame: FrameType | None) -> Any:
+    """Return the async generator that is suspended inside *frame*, where a local variable shows which."""
+    if frame is None:
+        return None
+    for value in frame.f_locals.values():
+        generator = getattr(value, "generator", value)
+        if getattr(generator, "ag_running", False) and getattr(generator, "ag_await", None) is not None:
+            return generator
+    return None

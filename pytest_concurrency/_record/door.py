@@ -1,0 +1,243 @@
+"""Hold a call at the door: it has done its work, and its return waits until the verdict is settled.
+
+A door belongs to one expectation and decides *whether* to hold; a waiting room belongs to one event loop and decides
+*how long*: until the others have come in, until nothing else in the program can move, or until patience has run out.
+No event loop is known here: a loop's own module runs the room's `look` on its loop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import permutations
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from .._sequence import next_number
+from .._trace import Release, Wait
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from .recorder import LiveSpan, Recorder
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What one expectation wants to see at its door."""
+
+    expectation: int
+    targets: tuple[str, ...]
+    at_least: int = 2
+    at_most: int | None = None
+    patience: float = 1.0
+    exclusive: bool = False
+    """Nobody may come in while another is inside."""
+
+
+class Door:
+    """Counts who is in, and says whether that settles its expectation."""
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+        self.settled = False
+        self.patience = rule.patience
+        """What is left of it: several calls share it, so that a program that is never quiet is not slowed for long."""
+        self._inside: dict[int, LiveSpan] = {}
+
+    def entered(self, live: LiveSpan) -> None:
+        self._inside[live.span.id] = live
+
+    def left(self, live: LiveSpan) -> None:
+        self._inside.pop(live.span.id, None)
+
+    def wants(self, live: LiveSpan) -> bool:
+        """Tell whether this call, whose work is done, should be held."""
+        # One that kept the loop blocked proves nothing by staying; one that is being cancelled must go.
+        return (
+            not self.settled
+            and self.patience > 0
+            and not live.blocked
+            and live.span.outcome in ("returned", "raised")
+        )
+
+    def is_met(self) -> bool:
+        """Tell whether those inside now settle the verdict."""
+        inside = tuple(self._inside.values())
+        strands = {live.span.strand for live in inside}
+        if self.rule.exclusive:
+            return len(strands) >= 2
+        if len(self.rule.targets) > 1:
+            # A call and the calls that it makes itself are one flow of control: each target needs its own strand.
+            choices = [{live.span.strand for live in inside if live.span.name == name} for name in self.rule.targets]
+            return _all_different(choices)
+        if self.rule.at_most is not None:
+            # A limit is proven by waiting for the one too many.
+            return len(strands) > self.rule.at_most
+        return len(strands) >= self.rule.at_least
+
+
+def _all_different(choices: list[set[int]]) -> bool:
+    """Tell whether one of each can be picked with no two alike."""
+    if not all(choices):
+        return False
+    if sum(map(len, choices)) == len(set().union(*choices)):
+        return True
+    strands = sorted(set().union(*choices))
+    return any(
+        all(strand in choice for strand, choice in zip(order, choices, strict=True))
+        for order in permutations(strands[:8], len(choices))
+    )
+
+
+class Gate(Protocol):
+    """One event loop's side of holding."""
+
+    async def hold(self, door: Door, live: LiveSpan, pending: BaseException | None) -> None:
+        """Return when the call may go; *pending* is the exception that it is about to raise."""
+
+    def nudge(self) -> None:
+        """Look again soon: somebody came in. May be called from any thread."""
+
+
+class Doors:
+    """All doors of one test."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+        self.doors: list[Door] = []
+        self.find_gate: list[Callable[[], Gate | None]] = []
+        """Asked in order for the gate of the loop that runs in this thread."""
+        self._occupied: set[Gate] = set()
+
+    def add(self, rule: Rule) -> None:
+        self.doors.append(Door(rule))
+
+    def entered(self, live: LiveSpan) -> None:
+        for door in self.doors:
+            if live.span.name in door.rule.targets:
+                door.entered(live)
+                for gate in tuple(self._occupied):
+                    gate.nudge()
+
+    def left(self, live: LiveSpan) -> None:
+        for door in self.doors:
+            door.left(live)
+
+    async def hold(self, live: LiveSpan, pending: BaseException | None) -> None:
+        """Return when no door wants to keep this call."""
+        for door in self.doors:
+            if live.span.name not in door.rule.targets or not door.wants(live):
+                continue
+            if door.is_met():
+                self.settle(door)
+                continue
+            for find in self.find_gate:
+                gate = find()
+                if gate is not None:
+                    break
+            else:
+                continue
+            self._occupied.add(gate)
+            await gate.hold(door, live, pending)
+
+    def settle(self, door: Door) -> None:
+        """The verdict is open no longer: nobody is held at *door* from now on."""
+        door.settled = True
+        for gate in tuple(self._occupied):
+            gate.nudge()
+
+    def release_all(self) -> None:
+        """Let everybody go: the recording is over."""
+        for door in self.doors:
+            self.settle(door)
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a loop's module sees when it asks what could still move."""
+
+    pending: tuple[str, ...] = ()
+    """What could, in words; empty when nothing can."""
+    busy: bool = False
+    """Something is ready to run at once."""
+    waits: tuple[Wait, ...] = ()
+    until: float | None = None
+    """The loop's time at which a held call's own time-out strikes: it must be let go well before."""
+
+
+@dataclass(eq=False, slots=True)
+class Held:
+    """One call at the door."""
+
+    door: Door
+    live: LiveSpan
+    key: object
+    """Its task."""
+    since: float
+    go: Callable[[], None]
+
+
+@dataclass(eq=False)
+class WaitingRoom:
+    """The calls that one event loop holds, and when to let them go."""
+
+    doors: Doors
+    survey: Callable[[Iterable[Held], float], Survey]
+    """Given the held calls and the loop's time until which they may wait."""
+    quiet_turns: int = 1
+    """How many looks in a row must find nothing, where a loop cannot be seen into."""
+    held: list[Held] = field(default_factory=list)
+    _quiet: int = 0
+
+    def look(self, now: float) -> Literal["empty", "busy", "idle"]:
+        """Let go whoever can be; return what is left: nobody, or people who wait for something busy or idle."""
+        for held in tuple(self.held):
+            if held.door.is_met():
+                # An exclusive door that was broken is settled as any other: nothing can mend it.
+                self.doors.settle(held.door)
+            if held.door.settled:
+                self._let_go([held], "met", Survey())
+        if not self.held:
+            self._quiet = 0
+            return "empty"
+        horizon = min(held.since + held.door.patience for held in self.held)
+        survey = self.survey(self.held, horizon)
+        if not survey.pending:
+            self._quiet += 1
+            if self._quiet < self.quiet_turns:
+                return "busy"
+            self._quiet = 0
+            # One door at a time, the last to be reached first: another may be waiting for what comes after it.
+            door = self.held[-1].door
+            self._let_go([held for held in self.held if held.door is door], "quiet", survey)
+            return "busy" if self.held else "empty"
+        self._quiet = 0
+        for held in tuple(self.held):
+            limit = held.since + held.door.patience
+            if survey.until is not None:
+                limit = min(limit, held.since + (survey.until - held.since) / 2)
+            if now >= limit:
+                held.door.patience = 0
+                self._let_go([held], "patience", survey)
+        if not self.held:
+            return "empty"
+        return "busy" if survey.busy else "idle"
+
+    def _let_go(self, leaving: list[Held], reason: Literal["met", "quiet", "patience"], survey: Survey) -> None:
+        door = leaving[0].door
+        if not door.rule.exclusive:
+            door.settled = True
+        recorder = self.doors.recorder
+        recorder.add_release(
+            Release(
+                number=next_number(),
+                time=recorder.now(),
+                expectation=door.rule.expectation,
+                reason=reason,
+                spans=tuple(held.live.span.id for held in leaving),
+                waits=survey.waits,
+                pending=survey.pending,
+            )
+        )
+        for held in leaving:
+            self.held.remove(held)
+            held.go()

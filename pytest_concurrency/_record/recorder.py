@@ -1,0 +1,234 @@
+"""The notebook of one test: strands and spans as they happen, a frozen Trace at the end.
+
+It knows no event loop. Sources tell it what they see; `locators` tell it which strand is running here.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+from typing import TYPE_CHECKING, Protocol
+
+from .._places import callers
+from .._sequence import next_number
+from .._trace import Block, Outcome, Place, Release, Span, Step, Strand, Trace, Use
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType
+
+
+@dataclass(slots=True, weakref_slot=True, eq=False)
+class LiveStrand:
+    """A strand while it is being recorded."""
+
+    strand: Strand
+    steps: list[Step] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
+class LiveSpan:
+    """A span while it is open."""
+
+    span: Span
+    strand: LiveStrand
+    blocked: bool = False
+    """It has kept its event loop blocked at least once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """The flow of control that asks: an object that stands for it, and what to call it."""
+
+    key: object
+    kind: str
+    name: str
+    backend: str | None
+    foreign: bool = False
+    """It belongs to a test runner, not to the test."""
+
+
+class SpanListener(Protocol):
+    """Is told of the spans of some watched targets, in the thread where they happen."""
+
+    def entered(self, live: LiveSpan) -> None: ...
+
+    def left(self, live: LiveSpan) -> None: ...
+
+
+class Recorder:
+    """Collects what one test does."""
+
+    def __init__(self, nodeid: str = "", clock: Callable[[], float] = perf_counter) -> None:
+        self.nodeid = nodeid
+        self.watched: dict[str, str] = {}
+        self.locators: list[Callable[[], Here | None]] = []
+        """Asked in order; the first that answers wins. A thread is the answer when none does."""
+        self.in_body = False
+        """The test's own body is running: not its fixtures, not its teardown."""
+        self.backend: str | None = None
+        self._clock = clock
+        self._origin = clock()
+        self._live: weakref.WeakKeyDictionary[object, LiveStrand] = weakref.WeakKeyDictionary()
+        self._strands: list[LiveStrand] = []
+        self._spans: list[LiveSpan] = []
+        self._open: dict[int, LiveSpan] = {}
+        self._blocks: list[Block] = []
+        self._uses: list[Use] = []
+        self._releases: list[Release] = []
+        self._creating = threading.local()
+        # Two threads may meet a new strand at once; reentrant, since a finalizer may record in the middle of it.
+        self._lock = threading.RLock()
+
+    def now(self) -> float:
+        """Return the seconds since the recording began."""
+        return self._clock() - self._origin
+
+    # Strands
+
+    def here(self) -> LiveStrand:
+        """Return the strand that runs in this thread now."""
+        for locate in self.locators:
+            here = locate()
+            if here is not None:
+                break
+        else:
+            thread = threading.current_thread()
+            here = Here(thread, "thread", thread.name, None)
+        if here.backend is not None and self.in_body and self.backend is None:
+            self.backend = here.backend
+        return self.strand_for(here)
+
+    def strand_for(self, here: Here) -> LiveStrand:
+        """Return the strand that *here* stands for; it begins now if it is new."""
+        live = self._live.get(here.key)
+        return live if live is not None else self._begin_strand(here)
+
+    def known(self, key: object) -> LiveStrand | None:
+        """Return the strand that *key* stands for, None where it was never met."""
+        return self._live.get(key)
+
+    def _begin_strand(self, here: Here) -> LiveStrand:
+        parent: LiveStrand | None
+        root: bool
+        parent, root, place = getattr(self._creating, "value", (None, here.kind == "thread", None))
+        with self._lock:
+            live = self._live.get(here.key)
+            if live is not None:
+                return live
+            strand = Strand(
+                id=len(self._strands) + 1,
+                kind=here.kind,
+                name=here.name,
+                pid=os.getpid(),
+                thread=threading.get_ident(),
+                parent=parent.strand.id if parent is not None else None,
+                first=next_number(),
+                start=self.now(),
+                place=place,
+                started_by_test=self.in_body and not root and not here.foreign,
+            )
+            live = LiveStrand(strand)
+            self._strands.append(live)
+            self._live[here.key] = live
+        return live
+
+    @contextmanager
+    def creating(self, parent: LiveStrand | None, *, root: bool, caller: FrameType | None) -> Iterator[None]:
+        """Say who starts the strands that are met inside the `with` block, and whether a test runner does."""
+        before = getattr(self._creating, "value", None)
+        self._creating.value = (parent, root, next(iter(callers(caller, 1)), None))
+        try:
+            yield
+        finally:
+            if before is None:
+                del self._creating.value
+            else:
+                self._creating.value = before
+
+    def end_strand(self, live: LiveStrand) -> None:
+        """Say that a strand has ended."""
+        if live.strand.last is None:
+            live.strand = replace(live.strand, last=next_number(), end=self.now())
+
+    # Spans
+
+    def begin(self, name: str, *, caller: FrameType | None = None, place: Place | None = None) -> LiveSpan:
+        """Open a span on the strand that runs here."""
+        strand = self.here()
+        span = Span(
+            id=0,
+            strand=strand.strand.id,
+            name=name,
+            first=next_number(),
+            start=self.now(),
+            caller=callers(caller) if caller is not None else (),
+            place=place,
+        )
+        with self._lock:
+            live = LiveSpan(replace(span, id=len(self._spans) + 1), strand)
+            self._spans.append(live)
+            self._open[live.span.id] = live
+        return live
+
+    def done(self, live: LiveSpan, outcome: Outcome) -> None:
+        """Say that the work of a span has ended, though the call may still be held."""
+        live.span = replace(live.span, done=next_number(), done_time=self.now(), outcome=outcome)
+
+    def end(self, live: LiveSpan) -> None:
+        """Close a span."""
+        with self._lock:
+            self._open.pop(live.span.id, None)
+        live.span = replace(live.span, last=next_number(), end=self.now())
+
+    # What else happens
+
+    def add_block(self, block: Block) -> None:
+        """Take down that a loop was blocked; the spans open on that strand are part of it."""
+        if block.hinders and block.strand is not None:
+            for live in tuple(self._open.values()):
+                if live.strand.strand.id == block.strand:
+                    live.blocked = True
+        shift = self._origin
+        self._blocks.append(replace(block, start=block.start - shift, end=block.end - shift))
+
+    def add_use(self, use: Use) -> None:
+        """Take down that a strand took or gave back a lock, a permit or an item."""
+        self._uses.append(use)
+
+    def add_release(self, release: Release) -> None:
+        """Take down that held calls were let go."""
+        self._releases.append(release)
+
+    def holders(self, resource: int) -> tuple[int, ...]:
+        """Return the strands that took *resource* and have not given it back."""
+        held: list[int] = []
+        for use in tuple(self._uses):
+            if use.resource != resource:
+                continue
+            if use.action == "took":
+                held.append(use.strand)
+            elif use.strand in held:
+                held.remove(use.strand)
+            elif held:
+                # Given back by somebody else, as a semaphore may be.
+                held.pop(0)
+        return tuple(held)
+
+    def trace(self) -> Trace:
+        """Return what has been recorded so far."""
+        return Trace(
+            nodeid=self.nodeid,
+            backend=self.backend,
+            seconds=self.now(),
+            strands=tuple(replace(live.strand, steps=tuple(live.steps)) for live in tuple(self._strands)),
+            spans=tuple(live.span for live in tuple(self._spans)),
+            blocks=tuple(self._blocks),
+            uses=tuple(self._uses),
+            releases=tuple(self._releases),
+            watched=dict(self.watched),
+        )

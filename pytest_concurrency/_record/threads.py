@@ -1,0 +1,66 @@
+"""Which other threads could still bring something in? Judged by where their Python code stands."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+from .._places import callers, owner, place_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+# Where a thread waits for work, a connection or the end of something, and does nothing by itself:
+# the end of the file's path, and the function that is executing there.
+_AT_REST = (
+    ("concurrent/futures/thread.py", "_worker"),
+    ("trio/_core/_thread_cache.py", "_work"),
+    ("socketserver.py", "serve_forever"),
+    ("socket.py", "accept"),
+    ("socket.py", "readinto"),
+    ("threading.py", "join"),
+    ("threading.py", "_wait_for_tstate_lock"),
+    ("execnet/gateway_base.py", "read"),
+)
+# Where a thread waits with a time-out of its own, if the local of that name is not None.
+_TIMED = (
+    ("threading.py", "wait", "timeout"),
+    ("asyncio/base_events.py", "_run_once", "timeout"),
+    ("selectors.py", "select", "timeout"),
+)
+
+
+def moving_threads(known: frozenset[int], *, exclude: int) -> Iterator[str]:
+    """Yield, in words, each thread that could still act by itself.
+
+    Args:
+        known: Threads that were there before the test: they count only while they execute the user's own code.
+        exclude: The thread that asks.
+    """
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    for ident, frame in sys._current_frames().items():
+        if ident == exclude or ident not in names or _is_at_rest(frame):
+            continue
+        if ident in known and owner(frame.f_code.co_filename) != "user":
+            continue
+        where = next(iter(callers(frame, 1)), None) or place_of(frame)
+        yield f"thread {names[ident]!r} at {where.file}:{where.line} in {where.function}"
+
+
+def _is_at_rest(frame: FrameType) -> bool:
+    depth, each = 0, frame
+    # Two or three library frames may lie around the one that tells: a selector inside a loop, a lock inside a queue.
+    while each is not None and depth < 4:
+        path, function = each.f_code.co_filename.replace("\\", "/"), each.f_code.co_name
+        if owner(each.f_code.co_filename) == "user":
+            return False
+        if any(path.endswith(file) and function == name for file, name in _AT_REST):
+            return True
+        for file, name, local in _TIMED:
+            if path.endswith(file) and function == name and file != "selectors.py":
+                return each.f_locals.get(local) is None
+        each, depth = each.f_back, depth + 1  # type: ignore[assignment]  # the loop's test takes care of None
+    path, function = frame.f_code.co_filename.replace("\\", "/"), frame.f_code.co_name
+    return path.endswith("selectors.py") and function == "select" and frame.f_locals.get("timeout") is None

@@ -1,0 +1,319 @@
+"""Strands and steps of trio's tasks, in `trio.run` and in guest mode, and holding calls there."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import weakref
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import trio
+import trio.testing
+
+from .._patching import patched
+from .._sequence import next_number
+from .._trace import Step, Wait
+from .awaiting import Suspension, suspension
+from .door import Held, Survey, WaitingRoom
+from .recorder import Here
+from .resources import note_uses
+from .threads import moving_threads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from .door import Door, Doors
+    from .recorder import LiveSpan, LiveStrand, Recorder
+
+_RUNNERS = ("/pytest_trio/", "/anyio/pytest_plugin.py", "/anyio/_backends/")
+_SHORTEST, _LONGEST = 0.0005, 0.01
+
+
+@contextmanager
+def record(recorder: Recorder, doors: Doors) -> Iterator[None]:
+    """Tell *recorder* of every task, and give *doors* a gate in every run, for the length of the `with` block."""
+    from trio._core import _run
+
+    watcher = _Watcher(recorder)
+    gates = _Gates(doors)
+
+    def setup_runner(original: Callable[..., Any]) -> Callable[..., Any]:
+        def setup(clock: Any, instruments: Iterable[Any], *args: Any, **kwargs: Any) -> Any:
+            return original(clock, [*instruments, watcher], *args, **kwargs)
+
+        return setup
+
+    with ExitStack() as undo:
+        recorder.locators.insert(0, watcher.locate)
+        undo.callback(recorder.locators.remove, watcher.locate)
+        doors.find_gate.insert(0, gates.here)
+        undo.callback(doors.find_gate.remove, gates.here)
+        # `trio.run` and `start_guest_run` both set their runner up here; a run that began before is met in `locate`.
+        undo.enter_context(patched(_run, "setup_runner", setup_runner))
+        undo.callback(watcher.stop)
+        for cls in (trio.Lock, trio.StrictFIFOLock):
+            note_uses(undo, recorder, cls, "lock", takes="acquire", gives="release")
+        note_uses(undo, recorder, trio.Semaphore, "semaphore", takes="acquire", gives="release")
+        note_uses(
+            undo, recorder, trio.CapacityLimiter, "limiter", takes="acquire_on_behalf_of", gives="release_on_behalf_of"
+        )
+        note_uses(undo, recorder, trio.MemoryReceiveChannel, "queue", takes="receive")
+        yield
+
+
+class _Watcher(trio.abc.Instrument):
+    """Writes down when tasks start, step and end."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._steps: weakref.WeakKeyDictionary[Any, tuple[int, float]] = weakref.WeakKeyDictionary()
+        self._joined: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._stopped = False
+
+    def stop(self) -> None:
+        # A run that outlives the test keeps the instrument; from now on it only listens.
+        self._stopped = True
+
+    def locate(self) -> Here | None:
+        try:
+            task = trio.lowlevel.current_task()
+        except RuntimeError:
+            return None
+        known = self._recorder.known(task)
+        if known is None:
+            self._join_run()
+            return self._here_of(task)
+        return Here(task, "trio-task", "", "trio")
+
+    def _join_run(self) -> None:
+        """Put the instrument into a run that was set up before the recording began."""
+        token = trio.lowlevel.current_trio_token()
+        if token not in self._joined:
+            self._joined.add(token)
+            trio.lowlevel.add_instrument(self)
+
+    def _here_of(self, task: trio.lowlevel.Task) -> Here:
+        code = getattr(task.coro, "cr_code", None)
+        path = code.co_filename.replace("\\", "/") if code is not None else ""
+        return Here(task, "trio-task", task.name, "trio", foreign=any(part in path for part in _RUNNERS))
+
+    def _strand(self, task: trio.lowlevel.Task) -> LiveStrand:
+        live = self._recorder.known(task)
+        return live if live is not None else self._recorder.strand_for(self._here_of(task))
+
+    def before_run(self) -> None:
+        self._joined.add(trio.lowlevel.current_trio_token())
+
+    def task_spawned(self, task: trio.lowlevel.Task) -> None:
+        if self._stopped:
+            return
+        nursery = task.parent_nursery
+        # The run's own tasks hang below its init task: the main task, and system tasks.
+        is_root = nursery is None or nursery.parent_task.parent_nursery is None
+        parent = None if is_root or nursery is None else self._recorder.known(nursery.parent_task)
+        with self._recorder.creating(parent, root=is_root, caller=sys._getframe(1)):
+            self._strand(task)
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        if not self._stopped:
+            self._steps[task] = (next_number(), self._recorder.now())
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        begun = self._steps.pop(task, None)
+        if begun is not None and not self._stopped:
+            first, start = begun
+            self._strand(task).steps.append(Step(first, next_number(), start, self._recorder.now()))
+
+    def task_exited(self, task: trio.lowlevel.Task) -> None:
+        live = self._recorder.known(task)
+        if live is not None and not self._stopped:
+            begun = self._steps.pop(task, None)
+            if begun is not None:
+                live.steps.append(Step(begun[0], next_number(), begun[1], self._recorder.now()))
+            self._recorder.end_strand(live)
+
+
+class _Gates:
+    """The gates of all trio runs in one test."""
+
+    def __init__(self, doors: Doors) -> None:
+        self.doors = doors
+        self.known_threads = frozenset(thread.ident or 0 for thread in threading.enumerate()) - {
+            threading.main_thread().ident or 0
+        }
+        self._gates: weakref.WeakKeyDictionary[Any, _Gate] = weakref.WeakKeyDictionary()
+
+    def here(self) -> _Gate | None:
+        try:
+            token = trio.lowlevel.current_trio_token()
+        except RuntimeError:
+            return None
+        gate = self._gates.get(token)
+        if gate is None:
+            gate = self._gates[token] = _Gate(self)
+        return gate
+
+
+class _Gate:
+    """The calls held in one run."""
+
+    def __init__(self, gates: _Gates) -> None:
+        self._gates = gates
+        self._token = weakref.ref(trio.lowlevel.current_trio_token())
+        self._watching = False
+        self._nudged = trio.Event()
+        self._thread = threading.get_ident()
+        self.room = WaitingRoom(gates.doors, self._survey)
+
+    async def hold(self, door: Door, live: LiveSpan, pending: BaseException | None) -> None:
+        """Return when the call may go; a cancellation ends the wait and is not lost."""
+        opened = trio.Event()
+        held = Held(door, live, trio.lowlevel.current_task(), trio.current_time(), opened.set)
+        self.room.held.append(held)
+        if self._watching:
+            self._nudged.set()
+        else:
+            self._watching = True
+            trio.lowlevel.spawn_system_task(self._watch, name="<pytest_concurrency: who can still move?>")
+        try:
+            await opened.wait()
+        except trio.Cancelled:
+            # The work had ended with an exception before the cancellation came: that is what the caller is to see.
+            if pending is None:
+                raise
+        finally:
+            if held in self.room.held:
+                self.room.held.remove(held)
+
+    def nudge(self) -> None:
+        if threading.get_ident() == self._thread:
+            self._nudged.set()
+            return
+        token = self._token()
+        if token is not None and self.room.held:
+            try:
+                token.run_sync_soon(self._nudged.set)
+            except trio.RunFinishedError:
+                pass
+
+    async def _watch(self) -> None:
+        delay = _SHORTEST
+        try:
+            while True:
+                # A program that is never all blocked must not keep its held calls for ever.
+                with trio.move_on_after(_LONGEST):
+                    await trio.testing.wait_all_tasks_blocked()
+                state = self.room.look(trio.current_time())
+                if state == "empty":
+                    return
+                if state == "idle":
+                    self._nudged = trio.Event()
+                    with trio.move_on_after(delay):
+                        await self._nudged.wait()
+                    delay = min(delay * 2, _LONGEST)
+        finally:
+            self._watching = False
+
+    def _survey(self, held: Iterable[Held], horizon: float) -> Survey:
+        view = _View({h.key for h in held}, self._gates.doors)
+        timers, until = view.timers(horizon)
+        pending = [*timers, *view.outside()]
+        pending += moving_threads(self._gates.known_threads, exclude=threading.get_ident())
+        busy = any(look.kind == "ready" for look in view.tasks.values())
+        if busy:
+            pending.append("tasks that are ready to run")
+        return Survey(tuple(pending), busy, view.waits(), until)
+
+
+class _View:
+    """Who waits for what in one run, at one instant."""
+
+    def __init__(self, held: set[Any], doors: Doors) -> None:
+        self._recorder = doors.recorder
+        self._held = held
+        self.tasks: dict[Any, _Look] = {}
+        root = trio.lowlevel.current_root_task()
+        queue = [root] if root is not None else []
+        while queue:
+            task = queue.pop()
+            children = [child for nursery in task.child_nurseries for child in nursery.child_tasks]
+            queue += children
+            look = _Look(task, held, children)
+            # Trio's own tasks and ours wait for nothing that the program does.
+            if task is not root and not look.root.endswith(("_core/_entry_queue.py", "_record/trio.py")):
+                self.tasks[task] = look
+        self._behind = self._waiting_for_held()
+
+    def _waiting_for_held(self) -> set[Any]:
+        behind = set(self._held)
+        grown = True
+        while grown:
+            more = {task for task, look in self.tasks.items() if task not in behind and behind & set(look.on)}
+            behind |= more
+            grown = bool(more)
+        return behind
+
+    def timers(self, horizon: float) -> tuple[list[str], float | None]:
+        """Return the timers that could bring something in before *horizon*, and when a held call's time-out strikes."""
+        own = [deadline for task in self._behind if (deadline := _deadline(task)) <= horizon]
+        for task in self.tasks:
+            if task not in self._behind and _deadline(task) <= horizon and _deadline(task) not in own:
+                return ["a timer"], min(own, default=None)
+        return [], min(own, default=None)
+
+    def outside(self) -> list[str]:
+        """Return what comes from outside the run: workers and sockets that somebody waits for."""
+        what = {"worker": "a worker", "io": "a socket"}
+        return [
+            f"{what[look.kind]}, awaited by {task.name!r}"
+            + (f" at {look.place.file}:{look.place.line}" if look.place is not None else "")
+            for task, look in self.tasks.items()
+            if look.kind in what and task not in self._behind
+        ]
+
+    def waits(self) -> tuple[Wait, ...]:
+        return tuple(
+            Wait(
+                strand.strand.id,
+                look.kind,
+                id(look.resource) if look.resource is not None else None,
+                self._on(look),
+                look.place,
+            )
+            for task, look in self.tasks.items()
+            if (strand := self._recorder.known(task)) is not None
+        )
+
+    def _on(self, look: _Look) -> tuple[int, ...]:
+        if look.on:
+            return tuple(live.strand.id for task in look.on if (live := self._recorder.known(task)) is not None)
+        return self._recorder.holders(id(look.resource)) if look.resource is not None else ()
+
+
+class _Look:
+    """What one task waits for."""
+
+    def __init__(self, task: trio.lowlevel.Task, held: set[Any], children: list[Any]) -> None:
+        found: Suspension = suspension(task.coro)
+        self.place = found.place
+        self.root = found.root.replace("\\", "/")
+        self.on: tuple[Any, ...] = ()
+        self.resource: Any = None
+        if task in held:
+            self.kind = "held"
+        elif getattr(task, "_abort_func", True) is None:
+            # Trio puts the means to interrupt a task there for as long as it is blocked.
+            self.kind = "ready"
+        else:
+            self.kind = found.kind
+            if self.kind == "task":
+                self.on = tuple(children)
+            elif self.kind in ("lock", "semaphore", "limiter", "queue"):
+                self.resource = found.resource
+
+
+def _deadline(task: Any) -> float:
+    """Return when *task* will be cancelled, in the run's time; infinity if never, or if trio does not say."""
+    status = getattr(task, "_cancel_status", None)
+    return status.effective_deadline() if status is not None else float("inf")

@@ -1,0 +1,200 @@
+"""Watch the calls of a target: a span for each, held at the door where a verdict needs it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from contextlib import ExitStack, contextmanager
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
+
+from .._trace import Outcome, Place
+from .targets import Resolved, TargetError
+from .trampoline import kind_of, trampoline
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator
+    from types import FrameType
+
+    from .door import Doors
+    from .recorder import LiveSpan, Recorder
+
+
+@contextmanager
+def watch(target: Resolved, recorder: Recorder, doors: Doors) -> Iterator[None]:
+    """Record every call of *target* as a span that carries its name.
+
+    Raises:
+        TargetError: Nothing can be hung on the target.
+    """
+    calls = Calls(target.name, recorder, doors)
+    with ExitStack() as undo:
+        if target.function is not None:
+            _swap_code(target.function, calls, undo)
+        else:
+            _replace_attribute(target, calls, undo)
+        yield
+
+
+def _swap_code(function: FunctionType, calls: Calls, undo: ExitStack) -> None:
+    code = function.__code__
+    calls.place = Place(code.co_filename, code.co_firstlineno, code.co_qualname)
+    calls.original = FunctionType(
+        code, function.__globals__, function.__name__, function.__defaults__, function.__closure__
+    )
+    calls.original.__kwdefaults__ = function.__kwdefaults__
+    function.__code__ = trampoline(function, calls.hook(kind_of(function)))
+    undo.callback(setattr, function, "__code__", code)
+
+
+def _replace_attribute(target: Resolved, calls: Calls, undo: ExitStack) -> None:
+    original = inspect.getattr_static(target.owner, target.attribute)
+    calls.original = original
+    run = calls.hook("coroutine" if inspect.iscoroutinefunction(original) else "plain")
+
+    @functools.wraps(original)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return run(*args, **kwargs)
+
+    if inspect.iscoroutinefunction(original):
+        inspect_mark = getattr(inspect, "markcoroutinefunction", None)  # from 3.12 on
+        if inspect_mark is not None:
+            inspect_mark(wrapper)
+    # Code that took the function by name before (`from shop import fetch`) holds the same object.
+    owners = [(target.owner, target.attribute)]
+    for module in tuple(sys.modules.values()):
+        names = getattr(module, "__dict__", None)
+        if isinstance(names, dict) and names is not getattr(target.owner, "__dict__", None):
+            owners += [(module, name) for name, value in tuple(names.items()) if value is original]
+    for owner, name in owners:
+        try:
+            setattr(owner, name, wrapper)
+        except (AttributeError, TypeError) as error:
+            raise TargetError(
+                f"target {target.name!r} is written in C and cannot be watched ({error}):"
+                " watch a Python function that calls it"
+            ) from None
+        undo.callback(setattr, owner, name, original)
+
+
+class Calls:
+    """What happens around each call of one target."""
+
+    def __init__(self, name: str, recorder: Recorder, doors: Doors) -> None:
+        self.name = name
+        self.place: Place | None = None
+        self.original: Callable[..., Any]
+        self._recorder = recorder
+        self._doors = doors
+
+    def hook(self, kind: str) -> Callable[..., Any]:
+        return {
+            "plain": self._plain,
+            "coroutine": self._coroutine,
+            "generator": self._generator,
+            "async generator": self._async_generator,
+        }[kind]
+
+    def begin(self, frame: FrameType | None) -> LiveSpan:
+        live = self._recorder.begin(self.name, caller=frame, place=self.place)
+        self._doors.entered(live)
+        return live
+
+    def end(self, live: LiveSpan) -> None:
+        self._recorder.end(live)
+        self._doors.left(live)
+
+    async def hold(self, live: LiveSpan, outcome: Outcome, pending: BaseException | None = None) -> None:
+        """Say that the work is done, and wait at the door as long as a verdict needs it."""
+        self._recorder.done(live, outcome)
+        await self._doors.hold(live, pending)
+
+    def _plain(self, *args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
+        live = self.begin(_caller())
+        try:
+            result = self.original(*args, **kwargs)
+        except BaseException as error:
+            self._recorder.done(live, outcome_of(error))
+            self.end(live)
+            raise
+        if inspect.iscoroutine(result):
+            # A decorator's plain wrapper around a coroutine function: the call lasts until it has been awaited.
+            return self._awaited(live, result)
+        self._recorder.done(live, "returned")
+        self.end(live)
+        return result
+
+    async def _coroutine(self, *args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
+        return await self._awaited(self.begin(_caller()), self.original(*args, **kwargs))
+
+    async def _awaited(self, live: LiveSpan, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        __tracebackhide__ = True
+        try:
+            result = await coroutine
+            await self.hold(live, "returned")
+        except GeneratorExit:
+            if live.span.done is None:
+                self._recorder.done(live, "closed")
+            raise
+        except BaseException as error:
+            if live.span.done is None:
+                await self.hold(live, outcome_of(error), error)
+            raise
+        finally:
+            self.end(live)
+        return result
+
+    def _generator(self, *args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        __tracebackhide__ = True
+        live = self.begin(_caller())
+        outcome: Outcome = "closed"
+        try:
+            result = yield from self.original(*args, **kwargs)
+            outcome = "returned"
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            outcome = outcome_of(error)
+            raise
+        finally:
+            self._recorder.done(live, outcome)
+            self.end(live)
+        return result
+
+    def _async_generator(self, *args: Any, **kwargs: Any) -> AsyncGeneratorCall:
+        return AsyncGeneratorCall(self, self.original(*args, **kwargs), self.begin(_caller()))
+
+
+class AsyncGeneratorCall:
+    """One run of a watched async generator, from its first step to its end (see the template in `trampoline`)."""
+
+    def __init__(self, calls: Calls, generator: AsyncGenerator[Any, Any], live: LiveSpan) -> None:
+        self.generator = generator
+        self._calls = calls
+        self._live = live
+
+    async def returned(self) -> None:
+        await self._calls.hold(self._live, "returned")
+
+    async def failed(self, error: BaseException) -> None:
+        if isinstance(error, GeneratorExit):
+            self._calls._recorder.done(self._live, "closed")
+        else:
+            await self._calls.hold(self._live, outcome_of(error), error)
+
+    def end(self) -> None:
+        self._calls.end(self._live)
+
+
+def _caller() -> FrameType | None:
+    """Return the frame that called the watched function: above this one stand the hook and the trampoline."""
+    return sys._getframe(3)
+
+
+def outcome_of(error: BaseException) -> Outcome:
+    """Return how a call that ended with *error* ended; no event loop is imported to find out."""
+    names = {cls.__name__ for cls in type(error).__mro__ if cls.__module__.partition(".")[0] in ("asyncio", "trio", "concurrent")}
+    return "cancelled" if names & {"CancelledError", "Cancelled"} else "raised"

@@ -1,0 +1,162 @@
+"""One test's life: start recording, run the body, judge, stop."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from ._errors import ConcurrencyError, OverlapError
+from ._imports import when_imported
+from ._judge import exclusion, overlap
+from ._record.door import Doors, Rule
+from ._record.recorder import Recorder
+from ._record.targets import TargetError, resolve
+from ._record.watch import watch
+from ._show.messages import Page, exclusion_message, overlap_message
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from ._markers import Expectation
+    from ._trace import Block, Trace
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One expectation and what became of it."""
+
+    marker: str
+    held: bool
+    message: str
+    error: type[ConcurrencyError] = OverlapError
+
+
+class Session:
+    """Records one test, from before its fixtures to after its teardown."""
+
+    def __init__(self, nodeid: str = "", page: Page | None = None) -> None:
+        self.recorder = Recorder(nodeid)
+        self.doors = Doors(self.recorder)
+        self.page = page or Page()
+        self.judged: list[Judged] = []
+        self.elapsed: float | None = None
+        """Seconds that the body took; None while it has not ended."""
+        self.hinder_from = 0.1
+        """Seconds from which on a file access or an import counts as having blocked."""
+        self._body_began = perf_counter()
+        self._expectations: list[Expectation] = []
+        self._names: list[tuple[str, ...]] = []
+        self._watched: dict[object, str] = {}
+        self._undo = ExitStack()
+
+    def start(self) -> None:
+        """Begin to record on every loop that is there, and on those that come."""
+        self._undo.enter_context(when_imported("asyncio", self._record_asyncio))
+        self._undo.enter_context(when_imported("trio", self._record_trio))
+        # Whoever is still held when recording ends must not stay so.
+        self._undo.callback(self.doors.release_all)
+
+    def _record_asyncio(self) -> None:
+        from ._record import asyncio as source
+
+        self._undo.enter_context(source.record(self.recorder, self.doors))
+
+    def _record_trio(self) -> None:
+        from ._record import trio as source
+
+        self._undo.enter_context(source.record(self.recorder, self.doors))
+
+    def expect(self, expectations: Iterable[Expectation]) -> None:
+        """Watch the targets of *expectations*, and hold their calls where the verdict needs it.
+
+        Raises:
+            TargetError: A target cannot be watched.
+        """
+        for number, expectation in enumerate(expectations):
+            names = tuple(self.watch(target) for target in expectation.targets)
+            if len(set(names)) < len(names):
+                raise TargetError(f"the same function twice among the targets: {', '.join(map(str, expectation.targets))}")
+            self._expectations.append(expectation)
+            self._names.append(names)
+            if names and expectation.patience > 0:
+                self.doors.add(
+                    Rule(
+                        number,
+                        names,
+                        expectation.at_least,
+                        expectation.at_most,
+                        expectation.patience,
+                        exclusive=expectation.marker == "must_not_overlap",
+                    )
+                )
+
+    def watch(self, target: object, name: str | None = None) -> str:
+        """Record the calls of *target*; return the name that their spans carry.
+
+        Raises:
+            TargetError: The target cannot be watched.
+        """
+        resolved = resolve(target)
+        # One function may be asked for by several names; its calls are recorded once, under the first.
+        key = resolved.function or (id(resolved.owner), resolved.attribute)
+        known = self._watched.get(key)
+        if known is None:
+            known = self._watched[key] = name or resolved.name
+            named = resolved if name is None else type(resolved)(name, resolved.function, resolved.owner, resolved.attribute)
+            self._undo.enter_context(watch(named, self.recorder, self.doors))
+        for alias in (resolved.name, name):
+            if alias is not None:
+                self.recorder.watched[alias] = known
+        return known
+
+    @contextmanager
+    def body(self) -> Iterator[None]:
+        """The test's own body runs inside."""
+        self.recorder.in_body = True
+        self._body_began = perf_counter()
+        try:
+            yield
+        finally:
+            self.recorder.in_body = False
+            self.elapsed = perf_counter() - self._body_began
+
+    def seconds(self) -> float:
+        """Return how long the body has been running, or ran."""
+        return self.elapsed if self.elapsed is not None else perf_counter() - self._body_began
+
+    def add_block(self, block: Block) -> None:
+        """Take down a block that was observed; most of those that may be are harmless to others."""
+        seconds = block.seconds or 0.0
+        least = self.hinder_from if block.kind in ("file", "import") else 0.0 if block.allowed is None else 0.01
+        self.recorder.add_block(replace(block, hinders=block.seconds is None or seconds >= least))
+
+    def trace(self) -> Trace:
+        """Return what has been recorded so far."""
+        return self.recorder.trace()
+
+    def judge(self) -> list[Judged]:
+        """Return what became of each expectation."""
+        trace = self.trace()
+        self.judged = [
+            _judge(trace, number, expectation, names, self.page)
+            for number, (expectation, names) in enumerate(zip(self._expectations, self._names, strict=True))
+        ]
+        return self.judged
+
+    def stop(self) -> None:
+        """Undo everything that recording has put in place."""
+        self._undo.close()
+
+
+def _judge(trace: Trace, number: int, expectation: Expectation, names: tuple[str, ...], page: Page) -> Judged:
+    if expectation.marker == "must_not_overlap":
+        excluded = exclusion.judge(trace, names, number)
+        held = excluded.status == "held"
+        return Judged("must_not_overlap", held, "" if held else exclusion_message(trace, names, excluded, page))
+    asked = overlap.Overlap(names, expectation.at_least, expectation.at_most, number)
+    verdict = overlap.judge(trace, asked)
+    held = verdict.status == "held"
+    return Judged("must_overlap", held, "" if held else overlap_message(trace, asked, verdict, page))
+

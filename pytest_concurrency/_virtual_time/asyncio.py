@@ -1,0 +1,242 @@
+"""Virtual time on asyncio's selector loops.
+
+A loop gets three things for the length of a test: a clock of its own (`loop.time`), a place in front of its selector,
+where it waits, and a clock resolution so fine that only timers of one instant fire together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import sys
+import time
+import weakref
+from asyncio.base_events import BaseEventLoop
+from contextlib import ExitStack, contextmanager
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+from .._patching import patched
+from .timeline import Line, Spin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from .timeline import Timeline
+
+_monotonic = time.monotonic
+_FINEST = 1e-9
+"""Timers closer than this, in seconds, are of one instant: sums of floats differ by less."""
+
+
+@contextmanager
+def install(timeline: Timeline, origin: Callable[[], float]) -> Iterator[None]:
+    """Put every asyncio loop on the *timeline* that runs, or is made, in the `with` block.
+
+    A loop made in it starts at *origin* plus what has passed since; one that was there goes on from its own time.
+
+    Raises:
+        RuntimeError: A loop runs here that cannot be put on it.
+    """
+    loops = _Loops(timeline, origin)
+    running = asyncio._get_running_loop()
+    if running is not None:
+        loops.check(running)
+    with ExitStack() as undo:
+        undo.callback(loops.release)
+        for name, make in (("__init__", loops.make), ("_run_once", loops.turn), ("time", loops.clock)):
+            undo.enter_context(patched(BaseEventLoop, name, make))
+        yield
+
+
+def refuse(timeline: Timeline, undo: ExitStack, cls: type) -> None:
+    """Let no loop of *cls*, which cannot be put on virtual time, run until *undo* closes."""
+    refused = weakref.WeakSet[Any]()
+
+    def run(original: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(original)
+        def call(loop: Any, *args: Any) -> Any:
+            # Once for each loop: what follows is its runner, tidying up.
+            if timeline.on and loop not in refused:
+                refused.add(loop)
+                _drop(loop, original, *args)
+                raise RuntimeError(_cannot(loop))
+            return original(loop, *args)
+
+        return call
+
+    for name in ("run_until_complete", "run_forever"):
+        undo.enter_context(patched(cls, name, run))
+
+
+def _drop(loop: Any, run: Callable[..., Any], awaitable: Any = None) -> None:
+    """Throw away what was to be run, so that it is neither left pending nor never awaited."""
+    if asyncio.iscoroutine(awaitable):
+        awaitable.close()
+    elif asyncio.isfuture(awaitable) and awaitable.cancel():
+        with ExitStack() as ignored:
+            ignored.push(lambda kind, *_: kind is not None and issubclass(kind, asyncio.CancelledError))
+            run(loop, awaitable)
+
+
+def _cannot(loop: Any) -> str:
+    library = type(loop).__module__.partition(".")[0]
+    return (
+        f"virtual time needs an asyncio loop with a Python selector, and this test runs on {library}'s "
+        f"{type(loop).__qualname__}: its timers are out of reach. Run this test on asyncio's own loop "
+        "(asyncio.SelectorEventLoop; for anyio: no use_uvloop), or on trio, or take virtual_clock off."
+    )
+
+
+class _Loops:
+    """The loops of one test."""
+
+    def __init__(self, timeline: Timeline, origin: Callable[[], float]) -> None:
+        self._timeline = timeline
+        self._origin = origin
+        self._clocks: dict[BaseEventLoop, LoopClock] = {}
+
+    def check(self, loop: Any) -> None:
+        if not isinstance(loop, BaseEventLoop) or not hasattr(getattr(loop, "_selector", None), "get_map"):
+            raise RuntimeError(_cannot(loop))
+
+    def make(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(original)
+        def init(loop: BaseEventLoop, *args: Any, **kwargs: Any) -> None:
+            original(loop, *args, **kwargs)
+            if self._timeline.on:
+                self._clocks[loop] = LoopClock(loop, self._timeline, self._origin(), was_there=False)
+
+        return init
+
+    def turn(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(original)
+        def run_once(loop: BaseEventLoop) -> Any:
+            if self._timeline.on:
+                clock = self._of(loop)
+                if clock.inner is None:
+                    self.check(loop)
+                    clock.step_in()
+            return original(loop)
+
+        return run_once
+
+    def clock(self, original: Callable[..., float]) -> Callable[..., float]:
+        @wraps(original)
+        def now(loop: BaseEventLoop) -> float:
+            return self._of(loop).time() if self._timeline.on else original(loop)
+
+        return now
+
+    def _of(self, loop: BaseEventLoop) -> LoopClock:
+        clock = self._clocks.get(loop)
+        if clock is None:
+            own = vars(loop).get("time")
+            start = own() if own is not None else _real_time(loop)
+            clock = self._clocks[loop] = LoopClock(loop, self._timeline, start, was_there=True)
+        return clock
+
+    def release(self) -> None:
+        for clock in self._clocks.values():
+            clock.release()
+
+
+def _real_time(loop: BaseEventLoop) -> float:
+    """Return what the loop's clock showed before `BaseEventLoop.time` was patched."""
+    own = type(loop).time
+    return _monotonic() if own is BaseEventLoop.time else own(loop)
+
+
+class LoopClock:
+    """One loop on the timeline: its clock, and what its selector asks before it waits."""
+
+    def __init__(self, loop: BaseEventLoop, timeline: Timeline, start: float, *, was_there: bool) -> None:
+        self.idle = False
+        self.deadline: int | None = None
+        self.thread: int | None = None
+        self.inner: Callable[[float | None], Any] | None = None
+        self._loop: Any = loop
+        self._timeline = timeline
+        self._line = Line(timeline, start)
+        self._spin = Spin(timeline)
+        self._was_there = was_there
+        self._due_before: float | None = None
+        self._resolution = self._loop._clock_resolution
+        loop.time = self.time  # type: ignore[method-assign]  # taken off, or replaced, in release()
+        timeline.join(self)
+
+    def time(self) -> float:
+        """Return the loop's time, in seconds; to the loop itself, after its selector, what is due in this turn."""
+        if self._due_before is not None and sys._getframe(1).f_code.co_name == "_run_once":
+            due, self._due_before = self._due_before, None
+            return due
+        return self._line.time()
+
+    def running(self) -> bool:
+        return bool(self._loop.is_running())
+
+    def ready(self) -> bool:
+        return bool(self._loop._ready or self._loop._stopping)
+
+    def descriptors(self) -> Iterator[int]:
+        own = self._loop._ssock.fileno() if self._loop._ssock is not None else -1
+        yield from (key.fd for key in tuple((self._loop._selector.get_map() or {}).values()) if key.fd != own)
+
+    def step_in(self) -> None:
+        """Stand in front of the loop's selector."""
+        selector = self._loop._selector
+        self.inner = selector.select
+        self._own_select = vars(selector).get("select")
+        selector.select = self._select
+
+    def _select(self, timeout: float | None = None) -> Any:
+        assert self.inner is not None
+        if not self._timeline.on:
+            return self.inner(timeout)
+        if self.ready() or (timeout is not None and timeout <= 0):
+            came = self.inner(timeout)
+            hurried = self.ready() and bool(self._loop._scheduled) and self._spin.turned()
+            # What is due after an advance() waits until everything that could run has run.
+            self._due_next(hold=self.ready() and not hurried)
+            return came
+        self._spin.rested()
+        when = self._next()
+        self.deadline = None if when is None else self._line.point(when)
+        came = self._timeline.wait(self, self.inner)
+        self._due_next(hold=False)
+        return came
+
+    def _next(self) -> float | None:
+        # The loop has just taken cancelled timers from the head.
+        scheduled = self._loop._scheduled
+        return scheduled[0]._when if scheduled else None
+
+    def _due_next(self, *, hold: bool) -> None:
+        """Choose which timers the loop will find due in this turn: those of the first instant that has come."""
+        when = self._next()
+        if when is None:
+            return
+        if hold:
+            self._due_before = -math.inf
+        elif self._line.reach(when):
+            # The loop takes timers before `time() + resolution`; so fine a step must not vanish in a large float.
+            self._loop._clock_resolution = max(_FINEST, math.ulp(when))
+            self._due_before = when
+
+    def release(self) -> None:
+        """Give the loop its own clock back; one that virtual time has carried ahead never falls behind it."""
+        shown, loop = self.time(), self._loop
+        self._timeline.leave(self)
+        loop._clock_resolution = self._resolution
+        selector = getattr(loop, "_selector", None)
+        if self.inner is not None and selector is not None and vars(selector).get("select") == self._select:
+            if self._own_select is None:
+                del selector.select
+            else:
+                selector.select = self._own_select
+        if vars(loop).get("time") != self.time:
+            return
+        del loop.time
+        ahead = shown - loop.time() if not loop.is_closed() else 0.0
+        if ahead > 0 or (not self._was_there and not loop.is_closed()):
+            loop.time = lambda: ahead + _monotonic()

@@ -1,0 +1,134 @@
+"""The virtual clock of one test, as its user sees it."""
+
+from __future__ import annotations
+
+import math
+import time
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, final
+
+from .._imports import when_imported
+from . import patched_time, threads
+from .timeline import Timeline
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_NANOSECONDS = 1_000_000_000
+_monotonic_ns = time.monotonic_ns
+
+
+@final
+class VirtualClock:
+    """Time that passes only while nothing else can happen, and then at once.
+
+    When every task waits, the clock jumps to the next timer. It stands still while code runs and while real work is
+    under way: a thread, a child process, a connection to another process. Should such work go on for a second with
+    nothing coming in, or a loop not come to rest for a second, time runs on at the pace of real time.
+    Descriptors that wait only for this process itself (listening sockets, both ends of a connection) hold nothing up.
+    """
+
+    def __init__(self) -> None:
+        self._timeline = Timeline()
+        self._body_start = 0
+        self._adopted: tuple[Any, float, int] | None = None
+
+    @property
+    def now(self) -> float:
+        """The seconds that have passed on this clock since its start."""
+        return self._now() / _NANOSECONDS
+
+    @property
+    def elapsed(self) -> float:
+        """The seconds that have passed on this clock since the test's body began."""
+        return (self._now() - self._body_start) / _NANOSECONDS
+
+    def advance(self, seconds: float) -> None:
+        """Move time forward by *seconds*, at once.
+
+        All clocks show the new time when this returns. The timers that have come due fire after it, as soon as their
+        loop has the thread again: one instant after the other, each when all that the one before it set in motion has
+        come to rest. They all find the new time on the clock, so a timer that sets itself again from the time it finds
+        fires once, where `await asyncio.sleep(seconds)` would let it fire every time.
+
+        Raises:
+            TypeError: *seconds* is not a number.
+            ValueError: *seconds* is negative or not finite.
+            RuntimeError: Trio runs on a clock that the test brought along, and that clock cannot jump.
+        """
+        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+            raise TypeError(f"advance({seconds!r}): expected seconds as a number, such as 0.5")
+        if not 0 <= seconds < math.inf:
+            raise ValueError(f"advance({seconds!r}): expected finite seconds that are not negative, such as 0.5")
+        if self._adopted is None:
+            self._timeline.move(round(seconds * _NANOSECONDS))
+            return
+        clock = self._adopted[0]
+        if not hasattr(clock, "jump"):
+            raise RuntimeError(
+                f"advance({seconds!r}): this trio run has a clock of its own, {type(clock).__qualname__}, "
+                "which has no jump(). Advance that clock, or do not give the run one."
+            )
+        clock.jump(seconds)
+
+    def start_body(self) -> None:
+        """Count `elapsed` from here."""
+        self._body_start = self._now()
+
+    @contextmanager
+    def install(self, *, patch_time: bool) -> Iterator[None]:
+        """Put every asyncio loop and trio run on this clock that goes on, or is started, in the `with` block.
+
+        Args:
+            patch_time: Let the functions of `time` follow this clock too, and `time.sleep` wait for it.
+
+        Raises:
+            RuntimeError: A loop that cannot be put on virtual time runs here, or is told to run in the block.
+        """
+        timeline = self._timeline
+        timeline.strangers = threads.busy_now()
+        # The same point for all clocks, rounded up to what floats show exactly.
+        origin = -(-_monotonic_ns() * 1024 // _NANOSECONDS) * _NANOSECONDS // 1024 - timeline.now
+        with ExitStack() as undo:
+            undo.callback(self._end)
+            if patch_time:
+                undo.enter_context(patched_time.install(timeline, origin))
+            undo.enter_context(when_imported("asyncio", lambda: self._install_asyncio(undo, origin * patch_time)))
+            undo.enter_context(when_imported("trio", lambda: self._install_trio(undo)))
+            for library in ("uvloop", "winloop"):
+                undo.enter_context(when_imported(library, lambda name=library: self._refuse(undo, name)))
+            timeline.on = True
+            yield
+
+    def _end(self) -> None:
+        self._body_start, self._adopted = self._body_start - self._now() + self._timeline.now, None
+
+    def _install_asyncio(self, undo: ExitStack, origin: int) -> None:
+        from . import asyncio as on_asyncio
+
+        timeline = self._timeline
+        undo.enter_context(on_asyncio.install(timeline, lambda: (origin + timeline.now) / _NANOSECONDS))
+        undo.callback(setattr, timeline, "on", False)
+
+    def _install_trio(self, undo: ExitStack) -> None:
+        from . import trio as on_trio
+
+        undo.enter_context(on_trio.install(self._timeline, self._adopt))
+        undo.callback(setattr, self._timeline, "on", False)
+
+    def _refuse(self, undo: ExitStack, library: str) -> None:
+        import sys
+
+        from . import asyncio as on_asyncio
+
+        on_asyncio.refuse(self._timeline, undo, sys.modules[library].Loop)
+
+    def _adopt(self, clock: Any) -> None:
+        """Follow *clock*, which a trio run was given, from now on."""
+        self._adopted = (clock, clock.current_time(), self._now())
+
+    def _now(self) -> int:
+        if self._adopted is None:
+            return self._timeline.now
+        clock, start, base = self._adopted
+        return base + round((clock.current_time() - start) * _NANOSECONDS)

@@ -1,0 +1,125 @@
+"""Which threads of this process are at work? A thread that waits for another without an end is not."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+    from types import FrameType
+
+_PACKAGE = __name__.partition(".")[0]
+_FUTEX = {
+    "x86_64": "202",
+    "aarch64": "98",
+    "riscv64": "98",
+    "armv7l": "240",
+    "i686": "240",
+    "ppc64le": "221",
+    "s390x": "238",
+}.get(platform.machine())
+_KERNEL_TELLS = _FUTEX is not None and os.access("/proc/self/syscall", os.R_OK)
+
+resting: list[Callable[[threading.Thread, FrameType], bool]] = []
+"""Further ways to know a thread that has no work, for libraries whose workers wait with a time-out."""
+
+
+def at_work(strangers: Collection[int], asleep: Collection[int | None]) -> str | None:
+    """Return, in words, a thread that may still bring something; None when all of them rest.
+
+    The calling thread, *strangers* and those *asleep* (by native id) are left out.
+    """
+    own = threading.get_ident()
+    # In the order in which they could wake each other the answer would need a second look; the caller takes it.
+    for thread in threading.enumerate():
+        if thread.ident != own and thread.native_id not in asleep and thread.native_id not in strangers:
+            if _is_ours(thread) or rests(thread):
+                continue
+            return f"thread {thread.name} is at work"
+    return None
+
+
+def busy_now() -> frozenset[int]:
+    """Return the native ids of all threads but this one that are at work at this moment."""
+    others = (thread for thread in threading.enumerate() if thread.ident != threading.get_ident())
+    return frozenset(each.native_id for each in others if each.native_id is not None and not rests(each))
+
+
+def rests(thread: threading.Thread) -> bool:
+    """Tell whether *thread* can only go on when another thread lets it."""
+    if thread.ident is None or thread.native_id is None:
+        return False
+    frame = _frame(thread.ident)
+    if frame is None:
+        return not thread.is_alive()
+    if _awaits_future(frame) or any(known(thread, frame) for known in resting):
+        return True
+    return _kernel_says_parked(thread.native_id) if _KERNEL_TELLS else _frame_says_parked(frame)
+
+
+def _frame(ident: int) -> FrameType | None:
+    return sys._current_frames().get(ident)
+
+
+def _is_ours(thread: threading.Thread) -> bool:
+    """Tell whether *thread* only watches: ours, and that of pytest-timeout, which waits for the whole test."""
+    work = getattr(thread, "function", None) or getattr(thread, "_target", None)
+    modules = (type(thread).__module__, getattr(work, "__module__", None) or "")
+    return any(module.partition(".")[0] in (_PACKAGE, "pytest_timeout") for module in modules)
+
+
+def _kernel_says_parked(native_id: int) -> bool:
+    """Tell whether the thread waits for a lock with no time limit, as the kernel sees it.
+
+    A thread that has been woken shows as running at once, long before it gets to run Python code; one that waits for
+    the GIL waits with a time limit.
+    """
+    try:
+        with open(f"/proc/self/task/{native_id}/syscall", encoding="ascii") as file:
+            fields = file.read().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    except OSError:
+        return False
+    return len(fields) > 4 and fields[0] == _FUTEX and int(fields[4], 16) == 0
+
+
+def _frame_says_parked(frame: FrameType) -> bool:
+    """Tell the same from Python's side, where the kernel does not say: less sure of hand-made locks."""
+    name, code = frame.f_globals.get("__name__"), frame.f_code.co_name
+    if name == "threading" and code == "wait":
+        return frame.f_locals.get("timeout") is None and _unnotified(frame)
+    if name == "concurrent.futures.thread" and code == "_worker":
+        return _executor_worker_rests(frame)
+    return False
+
+
+def _executor_worker_rests(frame: FrameType) -> bool:
+    local = frame.f_locals
+    reference = local.get("executor_reference")
+    executor = reference() if reference is not None else None
+    queue = local.get("work_queue") or getattr(executor, "_work_queue", None)
+    return local.get("work_item") is None and (queue is None or bool(queue.empty()))
+
+
+def _awaits_future(frame: FrameType) -> bool:
+    """Tell whether the thread is in `Future.result()`, with a time limit or not: it works at nothing."""
+    caller = frame.f_back
+    return (
+        caller is not None
+        and caller.f_globals.get("__name__") == "concurrent.futures._base"
+        and caller.f_code.co_name in {"result", "exception"}
+        and frame.f_globals.get("__name__") == "threading"
+        and frame.f_code.co_name == "wait"
+        and _unnotified(frame)
+    )
+
+
+def _unnotified(frame: FrameType) -> bool:
+    """Tell whether nobody has notified the `Condition.wait` of *frame* yet."""
+    local = frame.f_locals
+    return local.get("waiter") is not None and local["waiter"] in getattr(local.get("self"), "_waiters", ())

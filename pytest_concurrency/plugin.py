@@ -1,0 +1,128 @@
+"""The hooks of the plugin: wiring only. Nothing heavy is imported before a test asks for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from . import _markers, _settings
+from ._errors import ConcurrencyError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from ._concurrency import Concurrency
+    from ._session import Session
+
+_settings_key = pytest.StashKey[_settings.Settings]()
+_session_key = pytest.StashKey["Session"]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    _settings.add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_settings_key] = _settings.read(config)
+    for line in _markers.DOCS:
+        config.addinivalue_line("markers", line)
+
+
+@pytest.fixture
+def concurrency(request: pytest.FixtureRequest) -> Concurrency:
+    """What this test does: watch functions, mark stretches of work, ask what overlapped."""
+    from ._concurrency import Concurrency
+
+    return Concurrency(request.node.stash[_session_key])
+
+
+def _is_recorded(item: pytest.Item) -> bool:
+    if "concurrency" in getattr(item, "fixturenames", ()):
+        return True
+    settings = item.config.stash[_settings_key]
+    return bool(settings.reports) or settings.timeline or any(mark.name in _markers.NAMES for mark in item.iter_markers())
+
+
+# First, so that fixtures are recorded; a target is looked up after them, since a fixture may provide its module.
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
+    if not _is_recorded(item):
+        return (yield)
+    from ._session import Session
+
+    session = item.stash[_session_key] = Session(item.nodeid, _page(item))
+    session.start()
+    result = yield
+    try:
+        session.expect(_markers.expectations(item.iter_markers()))
+    except ValueError as error:
+        problem = str(error)
+    else:
+        return result
+    # Outside the handler: the reader is not to see two tracebacks of one mistake.
+    pytest.fail(problem, pytrace=False)
+
+
+# First, so that the verdict comes when all others are done with the body.
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    session = item.stash.get(_session_key, None)
+    if session is None:
+        return (yield)
+    with session.body():
+        # The body's own exception, a skip and Ctrl-C pass: there is no verdict over them.
+        result = yield
+    failed = [judged for judged in session.judge() if not judged.held]
+    if failed:
+        raise failed[0].error("\n\n".join(judged.message for judged in failed))
+    return result
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
+    try:
+        return (yield)
+    finally:
+        session = item.stash.get(_session_key, None)
+        if session is not None:
+            session.stop()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if call.excinfo is not None and isinstance(call.excinfo.value, ConcurrencyError):
+        _show_as_text(report, call.excinfo)
+    return report
+
+
+def _show_as_text(report: pytest.TestReport, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+    """Show the message of a verdict without a traceback through this plugin, where it was not the test that raised it."""
+    if excinfo.traceback and excinfo.traceback[-1].path.name != "plugin.py":
+        return
+    if report.outcome != "failed":
+        return
+    shown: Any = excinfo.getrepr(style="value")
+    # The short summary shows one line: the verdict's numbers, without the exception's name.
+    shown.reprcrash.message = str(excinfo.value).partition("\n")[0]
+    report.longrepr = shown
+
+
+def _page(item: pytest.Item) -> Any:
+    from ._show.messages import Page
+    from ._show.timeline import ASCII, UNICODE
+
+    reporter: Any = item.config.pluginmanager.get_plugin("terminalreporter")
+    width, style = 80, ASCII
+    if reporter is not None:
+        width = max(60, min(reporter._tw.fullwidth, 120))
+        encoding = getattr(reporter._tw._file, "encoding", None) or "ascii"
+        try:
+            "".join((UNICODE.running, UNICODE.waiting, UNICODE.blocked, UNICODE.held)).encode(encoding)
+            style = UNICODE
+        except (LookupError, UnicodeEncodeError):
+            pass
+    return Page(str(item.config.rootpath), width, style)
