@@ -24,7 +24,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[_settings_key] = _settings.read(config)
+    settings = config.stash[_settings_key] = _settings.read(config)
+    if settings.reports and not hasattr(config, "workerinput"):
+        from ._reporting import Reporting
+
+        config.pluginmanager.register(Reporting(settings.reports), "pytest_concurrency_reporting")
     for line in _markers.DOCS:
         config.addinivalue_line("markers", line)
 
@@ -96,14 +100,18 @@ def pytest_runtest_makereport(
     report = yield
     if call.excinfo is not None and isinstance(call.excinfo.value, ConcurrencyError):
         _show_as_text(report, call.excinfo)
+    session = item.stash.get(_session_key, None)
+    if session is not None and call.when == "teardown" and item.config.stash[_settings_key].reports:
+        from ._reporting import attach
+
+        attach(report, session, str(item.config.rootpath))
     return report
 
 
 def _show_as_text(report: pytest.TestReport, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
     """Show the message of a verdict without a traceback through this plugin, where it was not the test that raised it."""
-    if excinfo.traceback and excinfo.traceback[-1].path.name != "plugin.py":
-        return
-    if report.outcome != "failed":
+    raised_here = str(excinfo.traceback[-1].path) == __file__
+    if not raised_here or report.outcome != "failed":
         return
     shown: Any = excinfo.getrepr(style="value")
     # The short summary shows one line: the verdict's numbers, without the exception's name.

@@ -26,7 +26,7 @@ class Cause:
     waiting: int = 0
     """How many strands waited for it."""
     size: int = 0
-    """How many workers there were."""
+    """How many workers there were, or how many a limit let in."""
     chain: tuple[Wait, ...] = ()
     """Who waits for whom, from the caller down to the held call."""
 
@@ -76,7 +76,7 @@ def _lock(verdict: Verdict) -> Cause | None:
         holder = next((strand for strand in wait.on if strand in inside), None)
         if holder is not None:
             waiting = sum(other.resource == wait.resource for other in waits)
-            return Cause("lock", wait.place, wait=wait, holder=holder, waiting=waiting)
+            return Cause("lock", wait.place, wait=wait, holder=holder, waiting=waiting, size=len(wait.on))
     return None
 
 

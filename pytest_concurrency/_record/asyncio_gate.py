@@ -9,16 +9,15 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from .._patching import patched
-from .._trace import Wait
 from .awaiting import Suspension, suspension
-from .door import Held, Survey, WaitingRoom
+from .door import Held, Survey, Timers, WaitingRoom
 from .threads import moving_threads
+from .wait_graph import LIMITS, Look, WaitGraph
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from contextlib import ExitStack
 
-    from .._trace import Place
     from .door import Door, Doors
     from .recorder import LiveSpan
 
@@ -177,13 +176,16 @@ class LoopGate:
         loop = self._loop()
         assert loop is not None
         view = _View(loop, {h.key for h in held}, self._gates.doors)
-        busy = self._is_busy(loop)
-        timers, until = view.timers(self._timers(loop), horizon)
-        pending = [*timers, *view.outside(self._has_io(loop), self._listens(loop))]
+        pending = view.outside(self._has_io(loop))
+        if self._listens(loop):
+            pending.append("a listening server")
         pending += moving_threads(self._gates.known_threads, exclude=threading.get_ident())
-        if busy:
-            pending.append("tasks that are ready to run")
-        return Survey(tuple(pending), busy, view.waits(), until)
+        return Survey(
+            busy=self._is_busy(loop),
+            timers=view.timers(self._timers(loop), horizon),
+            outside=tuple(pending),
+            waits=view.graph.waits(),
+        )
 
     def _is_busy(self, loop: Any) -> bool:
         if self._activity is not None:
@@ -192,14 +194,14 @@ class LoopGate:
         ready = getattr(loop, "_ready", ())
         return any(not handle._cancelled and not _is_own(handle._callback) for handle in tuple(ready))
 
-    def _timers(self, loop: Any) -> list[tuple[float, Any, Any]]:
-        """Return when, callback and arguments of each live timer."""
+    def _timers(self, loop: Any) -> list[tuple[float, Any]]:
+        """Return when each live timer is due, and its callback."""
         if self._activity is not None:
             live = [(handle, cb) for handle, cb in tuple(self._activity.timers.items()) if not handle.cancelled()]
             now = loop.time()
-            return [(handle.when(), callback, ()) for handle, callback in live if handle.when() > now - 0.001]
+            return [(handle.when(), callback) for handle, callback in live if handle.when() > now - 0.001]
         return [
-            (handle._when, handle._callback, handle._args)
+            (handle._when, handle._callback)
             for handle in tuple(getattr(loop, "_scheduled", ()))
             if not handle._cancelled and not _is_own(handle._callback)
         ]
@@ -219,7 +221,7 @@ class LoopGate:
 
 def _registered(loop: Any) -> list[Any]:
     """Return the selector's keys, without the loop's own wake-up pipe."""
-    selector = getattr(loop, "_selector", None)
+    selector: Any = getattr(loop, "_selector", None)
     if not hasattr(selector, "get_map"):
         return []
     own = getattr(getattr(loop, "_ssock", None), "fileno", lambda: -1)()
@@ -231,37 +233,24 @@ def _is_own(callback: Any) -> bool:
 
 
 class _View:
-    """Who waits for what on one loop, at one instant."""
+    """What is going on in one loop, at one instant."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, held: set[Any], doors: Doors) -> None:
-        self._held = held
-        self._recorder = doors.recorder
-        self.tasks = {task: _Look(task, held) for task in asyncio.all_tasks(loop) if not task.done()}
-        self._behind = self._waiting_for_held()
+        looks = {task: _look(task, held) for task in asyncio.all_tasks(loop) if not task.done()}
+        self.graph = WaitGraph(looks, held, doors.recorder)
 
-    def _waiting_for_held(self) -> set[Any]:
-        """Return the held tasks and all that wait for one of them, directly or through others."""
-        behind = set(self._held)
-        grown = True
-        while grown:
-            more = {task for task, look in self.tasks.items() if task not in behind and behind & set(look.on)}
-            behind |= more
-            grown = bool(more)
-        return behind
-
-    def timers(self, timers: list[tuple[float, Any, Any]], horizon: float) -> tuple[list[str], float | None]:
-        """Return the timers that could bring something in before *horizon*, and when a held call's time-out strikes."""
-        until: float | None = None
-        found: list[str] = []
-        for when, callback, _ in timers:
-            if when > horizon:
-                # Whatever it does, it comes after the last held call has been let go.
-                continue
+    def timers(self, timers: list[tuple[float, Any]], horizon: float) -> Timers:
+        """Return which timers could bring something in before *horizon*."""
+        strikes: float | None = None
+        soon = later = False
+        for when, callback in timers:
             if self._is_timeout_of_held(callback):
-                until = when if until is None else min(until, when)
+                strikes = when if strikes is None else min(strikes, when)
+            elif when <= horizon:
+                soon = True
             else:
-                found.append("a timer")
-        return found[:1], until
+                later = True
+        return Timers(soon, later, strikes)
 
     def _is_timeout_of_held(self, callback: Any) -> bool:
         """Tell whether a timer only cancels tasks that wait for a held call: it cannot bring in another."""
@@ -269,75 +258,47 @@ class _View:
         if getattr(callback, "__name__", "") not in ("_on_timeout", "_timeout"):
             return False
         tasks = {getattr(owner, "_task", None), getattr(owner, "_host_task", None)} - {None}
-        return bool(tasks) and tasks <= self._behind
+        return bool(tasks) and tasks <= self.graph.behind
 
-    def outside(self, has_io: bool, listens: bool) -> list[str]:
+    def outside(self, has_io: bool) -> list[str]:
         """Return what comes from outside the loop: workers and sockets that somebody waits for."""
-        found = []
-        for task, look in self.tasks.items():
-            if task in self._behind:
-                continue
-            at = f" at {look.place.file}:{look.place.line}" if look.place is not None else ""
-            if look.kind == "worker":
-                found.append(f"a worker, awaited by {task.get_name()!r}{at}")
-            elif has_io and look.kind in ("io", "future"):
-                found.append(f"a socket, awaited by {task.get_name()!r}{at}")
-        if listens:
-            found.append("a listening server")
-        return found
-
-    def waits(self) -> tuple[Wait, ...]:
-        return tuple(
-            Wait(
-                strand.strand.id,
-                look.kind,
-                id(look.resource) if look.resource is not None else None,
-                self._on(look),
-                look.place,
-            )
-            for task, look in self.tasks.items()
-            if (strand := self._recorder.known(task)) is not None
-        )
-
-    def _on(self, look: _Look) -> tuple[int, ...]:
-        if look.on:
-            return tuple(live.strand.id for task in look.on if (live := self._recorder.known(task)) is not None)
-        return self._recorder.holders(id(look.resource)) if look.resource is not None else ()
+        # A bare future may be a protocol's; where nothing is connected, somebody in the program sets it.
+        sockets = {"io": "a socket", "future": "a socket"} if has_io else {}
+        return self.graph.outside(lambda task: task.get_name(), {"worker": "a worker", **sockets})
 
 
-class _Look:
-    """What one task waits for."""
+def _look(task: Any, held: set[Any]) -> Look:
+    found = suspension(task.get_coro())
+    waiter = getattr(task, "_fut_waiter", None)
+    if task in held:
+        return Look("held", found.place)
+    if waiter is None or waiter.done():
+        return Look("ready", found.place)
+    kind, on = _follow(waiter, found)
+    return Look(kind, found.place, found.resource if kind in LIMITS else None, on)
 
-    def __init__(self, task: Any, held: set[Any]) -> None:
-        self.on: tuple[Any, ...] = ()
-        self.resource: Any = None
-        self.place: Place | None
-        found = suspension(task.get_coro())
-        self.place = found.place
-        waiter = getattr(task, "_fut_waiter", None)
-        if task in held:
-            self.kind = "held"
-        elif waiter is None or waiter.done():
-            self.kind = "ready"
-        else:
-            self.kind, self.on = self._follow(waiter, found)
-            if self.kind in ("lock", "semaphore", "limiter", "queue"):
-                self.resource = found.resource
 
-    def _follow(self, waiter: Any, found: Suspension) -> tuple[str, tuple[Any, ...]]:
-        if hasattr(waiter, "get_coro"):
-            return "task", (waiter,)
-        children = getattr(waiter, "_children", None)
-        if children is not None:
-            running = [child for child in children if not child.done()]
-            if any(_comes_from_worker(child) for child in running):
-                return "worker", ()
-            return "task", tuple(child for child in running if hasattr(child, "get_coro"))
-        if _comes_from_worker(waiter):
-            return "worker", ()
-        if found.kind == "task" and found.frame is not None:
-            return "task", _awaited_in(found.frame)
-        return found.kind, ()
+def _follow(waiter: Any, found: Suspension) -> tuple[str, tuple[Any, ...]]:
+    awaited = list(_leaves(waiter))
+    if any(map(_comes_from_worker, awaited)):
+        return "worker", ()
+    tasks = tuple(future for future in awaited if hasattr(future, "get_coro"))
+    if tasks:
+        return "task", tasks
+    if found.kind == "task" and found.frame is not None:
+        return "task", _awaited_in(found.frame)
+    return found.kind, ()
+
+
+def _leaves(future: Any) -> Iterator[Any]:
+    """Yield what *future* stands for: itself, or the futures that it gathers and that are not done."""
+    children = getattr(future, "_children", None)
+    if children is None:
+        yield future
+        return
+    for child in children:
+        if not child.done():
+            yield from _leaves(child)
 
 
 def _comes_from_worker(future: Any) -> bool:

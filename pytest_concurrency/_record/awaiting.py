@@ -90,8 +90,8 @@ def suspension(coroutine: Any) -> Suspension:
             continue
         kind, at = meaning, frame
         resource = frame.f_locals.get("self")
-        if kind == "lock" and "Semaphore" in type(resource).__name__:
-            kind = "semaphore"
+        if kind == "lock":
+            kind = next((name for name in ("semaphore", "limiter") if name in type(resource).__name__.lower()), kind)
     return Suspension(kind, resource, at, place or fallback, root)
 
 

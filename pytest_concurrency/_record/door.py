@@ -152,16 +152,37 @@ class Doors:
 
 
 @dataclass(frozen=True, slots=True)
+class Timers:
+    """Which of a loop's timers matter to those at the door."""
+
+    soon: bool = False
+    """One is due before patience runs out."""
+    later: bool = False
+    """One is due after that: it cannot change the verdict, whatever it does."""
+    strikes: float | None = None
+    """The loop's time at which a held call's own time-out would cancel it: it must be let go well before."""
+
+
+@dataclass(frozen=True, slots=True)
 class Survey:
     """What a loop's module sees when it asks what could still move."""
 
-    pending: tuple[str, ...] = ()
-    """What could, in words; empty when nothing can."""
     busy: bool = False
     """Something is ready to run at once."""
+    timers: Timers = Timers()
+    outside: tuple[str, ...] = ()
+    """Workers, sockets and threads that could bring something in, in words."""
     waits: tuple[Wait, ...] = ()
-    until: float | None = None
-    """The loop's time at which a held call's own time-out strikes: it must be let go well before."""
+
+    @property
+    def is_quiet(self) -> bool:
+        return not (self.busy or self.timers.soon or self.outside)
+
+    @property
+    def pending(self) -> tuple[str, ...]:
+        """Return what could still move, in words."""
+        timer = ("a timer",) if self.timers.soon or self.timers.later else ()
+        return self.outside + timer + (("tasks that are ready to run",) if self.busy else ())
 
 
 @dataclass(eq=False, slots=True)
@@ -201,7 +222,7 @@ class WaitingRoom:
             return "empty"
         horizon = min(held.since + held.door.patience for held in self.held)
         survey = self.survey(self.held, horizon)
-        if not survey.pending:
+        if survey.is_quiet:
             self._quiet += 1
             if self._quiet < self.quiet_turns:
                 return "busy"
@@ -213,8 +234,8 @@ class WaitingRoom:
         self._quiet = 0
         for held in tuple(self.held):
             limit = held.since + held.door.patience
-            if survey.until is not None:
-                limit = min(limit, held.since + (survey.until - held.since) / 2)
+            if survey.timers.strikes is not None:
+                limit = min(limit, held.since + (survey.timers.strikes - held.since) / 2)
             if now >= limit:
                 held.door.patience = 0
                 self._let_go([held], "patience", survey)

@@ -13,12 +13,13 @@ import trio.testing
 
 from .._patching import patched
 from .._sequence import next_number
-from .._trace import Step, Wait
+from .._trace import Step
 from .awaiting import Suspension, suspension
-from .door import Held, Survey, WaitingRoom
+from .door import Held, Survey, Timers, WaitingRoom
 from .recorder import Here
 from .resources import note_uses
 from .threads import moving_threads
+from .wait_graph import LIMITS, Look, WaitGraph
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -216,101 +217,55 @@ class _Gate:
             self._watching = False
 
     def _survey(self, held: Iterable[Held], horizon: float) -> Survey:
-        view = _View({h.key for h in held}, self._gates.doors)
-        timers, until = view.timers(horizon)
-        pending = [*timers, *view.outside()]
+        graph = _graph({h.key for h in held}, self._gates.doors.recorder)
+        pending = graph.outside(lambda task: task.name, {"worker": "a worker", "io": "a socket"})
         pending += moving_threads(self._gates.known_threads, exclude=threading.get_ident())
-        busy = any(look.kind == "ready" for look in view.tasks.values())
-        if busy:
-            pending.append("tasks that are ready to run")
-        return Survey(tuple(pending), busy, view.waits(), until)
-
-
-class _View:
-    """Who waits for what in one run, at one instant."""
-
-    def __init__(self, held: set[Any], doors: Doors) -> None:
-        self._recorder = doors.recorder
-        self._held = held
-        self.tasks: dict[Any, _Look] = {}
-        root = trio.lowlevel.current_root_task()
-        queue = [root] if root is not None else []
-        while queue:
-            task = queue.pop()
-            children = [child for nursery in task.child_nurseries for child in nursery.child_tasks]
-            queue += children
-            look = _Look(task, held, children)
-            # Trio's own tasks and ours wait for nothing that the program does.
-            if task is not root and not look.root.endswith(("_core/_entry_queue.py", "_record/trio.py")):
-                self.tasks[task] = look
-        self._behind = self._waiting_for_held()
-
-    def _waiting_for_held(self) -> set[Any]:
-        behind = set(self._held)
-        grown = True
-        while grown:
-            more = {task for task, look in self.tasks.items() if task not in behind and behind & set(look.on)}
-            behind |= more
-            grown = bool(more)
-        return behind
-
-    def timers(self, horizon: float) -> tuple[list[str], float | None]:
-        """Return the timers that could bring something in before *horizon*, and when a held call's time-out strikes."""
-        own = [deadline for task in self._behind if (deadline := _deadline(task)) <= horizon]
-        for task in self.tasks:
-            if task not in self._behind and _deadline(task) <= horizon and _deadline(task) not in own:
-                return ["a timer"], min(own, default=None)
-        return [], min(own, default=None)
-
-    def outside(self) -> list[str]:
-        """Return what comes from outside the run: workers and sockets that somebody waits for."""
-        what = {"worker": "a worker", "io": "a socket"}
-        return [
-            f"{what[look.kind]}, awaited by {task.name!r}"
-            + (f" at {look.place.file}:{look.place.line}" if look.place is not None else "")
-            for task, look in self.tasks.items()
-            if look.kind in what and task not in self._behind
-        ]
-
-    def waits(self) -> tuple[Wait, ...]:
-        return tuple(
-            Wait(
-                strand.strand.id,
-                look.kind,
-                id(look.resource) if look.resource is not None else None,
-                self._on(look),
-                look.place,
-            )
-            for task, look in self.tasks.items()
-            if (strand := self._recorder.known(task)) is not None
+        return Survey(
+            busy=any(look.kind == "ready" for look in graph.looks.values()),
+            timers=_timers(graph, horizon),
+            outside=tuple(pending),
+            waits=graph.waits(),
         )
 
-    def _on(self, look: _Look) -> tuple[int, ...]:
-        if look.on:
-            return tuple(live.strand.id for task in look.on if (live := self._recorder.known(task)) is not None)
-        return self._recorder.holders(id(look.resource)) if look.resource is not None else ()
+
+def _graph(held: set[Any], recorder: Recorder) -> WaitGraph:
+    looks: dict[Any, Look] = {}
+    root = trio.lowlevel.current_root_task()
+    queue = [root] if root is not None else []
+    while queue:
+        task = queue.pop()
+        children = [child for nursery in task.child_nurseries for child in nursery.child_tasks]
+        queue += children
+        found = suspension(task.coro)
+        # Trio's own tasks and ours wait for nothing that the program does.
+        if task is not root and not found.root.replace("\\", "/").endswith(("_core/_entry_queue.py", "_record/trio.py")):
+            looks[task] = _look(task, found, held, children)
+    return WaitGraph(looks, held, recorder)
 
 
-class _Look:
-    """What one task waits for."""
+def _look(task: trio.lowlevel.Task, found: Suspension, held: set[Any], children: list[Any]) -> Look:
+    if task in held:
+        return Look("held", found.place)
+    # Trio puts the means to interrupt a task there for as long as it is blocked.
+    if getattr(task, "_abort_func", True) is None:
+        return Look("ready", found.place)
+    return Look(
+        found.kind,
+        found.place,
+        found.resource if found.kind in LIMITS else None,
+        tuple(children) if found.kind == "task" else (),
+    )
 
-    def __init__(self, task: trio.lowlevel.Task, held: set[Any], children: list[Any]) -> None:
-        found: Suspension = suspension(task.coro)
-        self.place = found.place
-        self.root = found.root.replace("\\", "/")
-        self.on: tuple[Any, ...] = ()
-        self.resource: Any = None
-        if task in held:
-            self.kind = "held"
-        elif getattr(task, "_abort_func", True) is None:
-            # Trio puts the means to interrupt a task there for as long as it is blocked.
-            self.kind = "ready"
-        else:
-            self.kind = found.kind
-            if self.kind == "task":
-                self.on = tuple(children)
-            elif self.kind in ("lock", "semaphore", "limiter", "queue"):
-                self.resource = found.resource
+
+def _timers(graph: WaitGraph, horizon: float) -> Timers:
+    """Return which deadlines could bring something in before *horizon*, in the run's time."""
+    own = {_deadline(task) for task in graph.behind}
+    others = {_deadline(task) for task in graph.looks if task not in graph.behind} - own - {float("inf")}
+    return Timers(
+        soon=any(deadline <= horizon for deadline in others),
+        later=any(deadline > horizon for deadline in others),
+        strikes=min(own - {float("inf")}, default=None),
+    )
 
 
 def _deadline(task: Any) -> float:

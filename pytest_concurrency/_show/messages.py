@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .._judge.causes import Cause, called_from, cause_of
-from .timeline import ASCII, Style, draw, labels
+from .timeline import ASCII, Style, draw, labels, strand_label
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -139,6 +139,8 @@ def _proof(trace: Trace, verdict: Verdict, page: Page) -> str:
         return ""
     who = ", ".join(names[span.id] for span in held[:4]) + (f" and {len(held) - 4} more" if len(held) > 4 else "")
     seconds = release.time - min(span.done_time or 0.0 for span in held)
+    if release.reason == "quiet" and release.pending:
+        return f"{who}: held at the end for {_seconds(seconds)}, until nothing could move before patience runs out."
     if release.reason == "quiet":
         return f"{who}: held at the end for {_seconds(seconds)}, until nothing else in the program could move."
     if release.reason == "patience":
@@ -176,9 +178,11 @@ def _cause(trace: Trace, cause: Cause, page: Page) -> str:
     if cause.kind == "in turn":
         return f"Awaited one after the other: {at} waits for each call to end before the next one starts."
     if cause.kind == "lock" and cause.wait is not None:
-        holder = trace.strand(cause.holder or 0).name
         who = "1 other waits" if cause.waiting == 1 else f"{cause.waiting} others wait"
-        return f"A {cause.wait.kind} lets them in one at a time: {holder!r} holds it during its call, and {who} at {at}."
+        if cause.size > 1:
+            return f"A {cause.wait.kind} lets in only {cause.size} at a time: while they hold it, {who} at {at}."
+        holder = strand_label(trace, cause.holder or 0)
+        return f"A {cause.wait.kind} lets them in one at a time: {holder} holds it during its call, and {who} at {at}."
     if cause.kind == "pool":
         workers = "One worker makes" if cause.size == 1 else f"{cause.size} workers make"
         return f"{workers} all the calls, from a queue, at {at}: there are no more at once than workers."
@@ -193,20 +197,19 @@ def explain(trace: Trace, cause: Cause, overlap: Overlap, page: Page) -> str:
 
 
 def _chain(trace: Trace, chain: Sequence[Wait], page: Page) -> str:
-    links = [f"{trace.strand(wait.strand).name!r} waits at {page.at(wait.place)}" for wait in chain]
-    return ", for which ".join(reversed(links)) if len(links) < 2 else "; ".join(links) + "."
+    return "; ".join(f"{strand_label(trace, wait.strand)} waits at {page.at(wait.place)}" for wait in chain) + "."
 
 
 def _way_out(trace: Trace, cause: Cause, overlap: Overlap) -> str:
     on_trio = trace.backend == "trio"
-    together = "a nursery" if on_trio else "asyncio.gather() or an asyncio.TaskGroup"
+    together = "nursery.start_soon()" if on_trio else "asyncio.gather() or an asyncio.TaskGroup"
     if cause.kind == "blocked":
         return (
             f"Await the {'trio' if on_trio else 'asyncio'} way of doing it, or move the call to a thread:"
             f" {'trio.to_thread.run_sync()' if on_trio else 'asyncio.to_thread()'}."
         )
     if cause.kind in ("in turn", "chain"):
-        return f"Start all of them first, then wait: {together}."
+        return f"Start all of them before waiting for any: {together}."
     if cause.kind == "lock":
         return "Hold it for less: do the call outside, or allow more at once."
     if cause.kind == "pool":

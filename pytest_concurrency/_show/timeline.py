@@ -78,9 +78,14 @@ def draw(trace: Trace, spans: Sequence[Span], *, width: int = 80, style: Style =
     start = min(span.start for span in shown)
     end = max(_end(trace, span) for span in shown)
     names = labels(trace, spans)
-    rows = [(f"{names[span.id]} {_strand_name(trace, span)}", span) for span in shown]
+    rows = [(f"{names[span.id]} {strand_label(trace, span.strand)}", span) for span in shown]
     left = min(max(len(label) for label, _ in rows), 30)
-    times = [f"{span.start - start:.3f}-{_end(trace, span) - start:.3f} s" for span in shown]
+    scale, unit = (1000, "ms") if end - start < 0.1 else (1, "s")
+    digits = 1 if unit == "ms" else 2
+    times = [
+        f"{(span.start - start) * scale:.{digits}f}-{(_end(trace, span) - start) * scale:.{digits}f} {unit}"
+        for span in shown
+    ]
     room = max(10, width - 2 - left - 4 - max(map(len, times)))
     lines, used = [], set()
     for (label, span), time in zip(rows, times, strict=True):
@@ -130,8 +135,10 @@ def _end(trace: Trace, span: Span) -> float:
     return span.end if span.end is not None else max(trace.seconds, span.start)
 
 
-def _strand_name(trace: Trace, span: Span) -> str:
-    return trace.strand(span.strand).name
+def strand_label(trace: Trace, number: int) -> str:
+    """Return a strand's name without the path to it: trio names a task by its whole function."""
+    name = trace.strand(number).name.rpartition("<locals>.")[2]
+    return name.rpartition(".")[2] or name
 
 
 def _cut(text: str, width: int) -> str:

@@ -1,0 +1,82 @@
+"""Collect what every test recorded, from all workers, and write the report files when the run ends."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ._show import json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ._session import Session
+
+ENTRY = "_pytest_concurrency"
+"""The attribute of a test's report that carries its entry, as built-in types, from a worker to the controller."""
+
+
+def attach(report: pytest.TestReport, session: Session, root: str) -> None:
+    """Put what *session* recorded on the report of its teardown, which is the last one of a test."""
+    verdicts = [
+        {"marker": judged.marker, "held": judged.held, "message": judged.message} for judged in session.judged
+    ]
+    entry = json.test_entry(session.trace(), verdicts, root)
+    entry["seconds"] = session.seconds()
+    setattr(report, ENTRY, entry)
+
+
+class Reporting:
+    """The controller's side, registered only where a report was asked for."""
+
+    def __init__(self, paths: tuple[Path, ...]) -> None:
+        self._paths = paths
+        self._tests: dict[str, dict[str, Any]] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        test = self._tests.setdefault(
+            report.nodeid,
+            {
+                "nodeid": report.nodeid, "outcome": "passed", "worker": None, "seconds": 0.0, "backend": None,
+                "strands": [], "spans": [], "blocks": [], "leaks": [], "expectations": [],
+            },
+        )  # fmt: skip
+        if report.when == "setup":
+            # A test that is run again is told by its last run.
+            test["outcome"] = "passed"
+        if report.outcome != "passed" and test["outcome"] != "failed":
+            test["outcome"] = report.outcome
+        # Where the worker died there is only this report: the test is listed all the same.
+        test["worker"] = getattr(report, "worker_id", None)
+        test.update(getattr(report, ENTRY, {}))
+
+    def pytest_sessionfinish(self) -> None:
+        text = json.document(self._tests.values())
+        for path in self._paths:
+            try:
+                write(path, text)
+            except OSError as error:
+                raise pytest.UsageError(f"--concurrency-report={path}: cannot be written: {error}") from None
+
+
+def write(path: Path, text: str) -> None:
+    """Write *text* to *path* in one go: a reader sees the old file or the new one.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        # mkstemp makes a private file; a report is as readable as any other file that the user writes.
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
