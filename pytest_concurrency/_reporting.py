@@ -21,9 +21,7 @@ ENTRY = "_pytest_concurrency"
 
 def attach(report: pytest.TestReport, session: Session, root: str) -> None:
     """Put what *session* recorded on the report of its teardown, which is the last one of a test."""
-    verdicts = [
-        {"marker": judged.marker, "held": judged.held, "message": judged.message} for judged in session.judged
-    ]
+    verdicts = [{"marker": judged.marker, "held": judged.held, "message": judged.message} for judged in session.judged]
     entry = json.test_entry(session.trace(), verdicts, root)
     entry["seconds"] = session.seconds()
     setattr(report, ENTRY, entry)
@@ -59,7 +57,7 @@ class Reporting:
             try:
                 write(path, text)
             except OSError as error:
-                raise pytest.UsageError(f"--concurrency-report={path}: cannot be written: {error}") from None
+                pytest.exit(f"--concurrency-report={path}: cannot be written: {error}", pytest.ExitCode.USAGE_ERROR)
 
 
 def write(path: Path, text: str) -> None:

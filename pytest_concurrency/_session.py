@@ -77,7 +77,9 @@ class Session:
         for number, expectation in enumerate(expectations):
             names = tuple(self.watch(target) for target in expectation.targets)
             if len(set(names)) < len(names):
-                raise TargetError(f"the same function twice among the targets: {', '.join(map(str, expectation.targets))}")
+                raise TargetError(
+                    f"the same function twice among the targets: {', '.join(map(str, expectation.targets))}"
+                )
             self._expectations.append(expectation)
             self._names.append(names)
             if names and expectation.patience > 0:
@@ -104,7 +106,11 @@ class Session:
         known = self._watched.get(key)
         if known is None:
             known = self._watched[key] = name or resolved.name
-            named = resolved if name is None else type(resolved)(name, resolved.function, resolved.owner, resolved.attribute)
+            named = (
+                resolved
+                if name is None
+                else type(resolved)(name, resolved.function, resolved.owner, resolved.attribute)
+            )
             self._undo.enter_context(watch(named, self.recorder, self.doors))
         for alias in (resolved.name, name):
             if alias is not None:
@@ -159,4 +165,3 @@ def _judge(trace: Trace, number: int, expectation: Expectation, names: tuple[str
     verdict = overlap.judge(trace, asked)
     held = verdict.status == "held"
     return Judged("must_overlap", held, "" if held else overlap_message(trace, asked, verdict, page))
-

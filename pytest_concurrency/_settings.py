@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 BLOCKING_MODES = ("off", "warn", "fail", "raise")
-KINDS = (
-    "sleep", "lock", "queue", "join", "socket", "dns", "subprocess", "file", "database", "input", "import", "cpu", "wait",
-)  # fmt: skip
+KINDS = tuple("sleep lock queue join socket dns subprocess file database input import cpu wait".split())
 # Opening a small file takes microseconds and every program does it: these count from the threshold on.
 KINDS_PAST_THRESHOLD = frozenset({"file", "import"})
 REPORT_SUFFIXES = (".json",)
@@ -68,7 +68,9 @@ def add_options(parser: pytest.Parser) -> None:
     parser.addini("concurrency_blocking", "Default of --blocking", default="warn")
     # Taken as strings: pytest's own conversion error does not name the option.
     parser.addini(
-        "concurrency_block_threshold", "Seconds from which on CPU work and unnamed waits count as a block", default="0.1"
+        "concurrency_block_threshold",
+        "Seconds from which on CPU work and unnamed waits count as a block",
+        default="0.1",
     )
     parser.addini(
         "concurrency_blocking_kinds",

@@ -53,7 +53,7 @@ class Strand:
     place: Place | None = None
     """The user's line that started it."""
     started_by_test: bool = False
-    """It was started by the test's body or by a strand that the body started; fixtures' strands and the body are not."""
+    """The test's body started it, or a strand that the body started; the body itself and fixtures are not meant."""
     steps: tuple[Step, ...] = ()
 
 
@@ -74,6 +74,9 @@ class Span:
     outcome: Outcome = "open"
     caller: tuple[Place, ...] = ()
     """Who called, innermost first."""
+    again: Place | None = None
+    """The innermost line that led to this call and, in the same run of the same function, to the strand's held call
+    before it: the `await` in a loop, where helpers lie between it and the call."""
     place: Place | None = None
     """The function that was called."""
 

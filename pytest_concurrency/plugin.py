@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from ._concurrency import Concurrency
-    from ._session import Session
+    from ._session import Session as Session
 
 _settings_key = pytest.StashKey[_settings.Settings]()
 _session_key = pytest.StashKey["Session"]()
@@ -45,7 +45,9 @@ def _is_recorded(item: pytest.Item) -> bool:
     if "concurrency" in getattr(item, "fixturenames", ()):
         return True
     settings = item.config.stash[_settings_key]
-    return bool(settings.reports) or settings.timeline or any(mark.name in _markers.NAMES for mark in item.iter_markers())
+    return (
+        bool(settings.reports) or settings.timeline or any(mark.name in _markers.NAMES for mark in item.iter_markers())
+    )
 
 
 # First, so that fixtures are recorded; a target is looked up after them, since a fixture may provide its module.
@@ -109,7 +111,7 @@ def pytest_runtest_makereport(
 
 
 def _show_as_text(report: pytest.TestReport, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-    """Show the message of a verdict without a traceback through this plugin, where it was not the test that raised it."""
+    """Show a verdict that this plugin raised, and not the test, as its message alone."""
     raised_here = str(excinfo.traceback[-1].path) == __file__
     if not raised_here or report.outcome != "failed":
         return

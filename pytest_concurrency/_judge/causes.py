@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def called_from(trace: Trace, span: Span) -> Place | None:
 
 
 def _in_turn(trace: Trace, spans: tuple[Span, ...]) -> Cause:
-    return Cause("in turn", called_from(trace, spans[1]))
+    return Cause("in turn", spans[1].again or called_from(trace, spans[1]))
 
 
 def _lock(verdict: Verdict) -> Cause | None:
@@ -87,7 +88,7 @@ def _pool(trace: Trace, spans: tuple[Span, ...]) -> Cause | None:
     strands = {span.strand for span in spans}
     per_strand: dict[int, list[Span]] = {strand: [s for s in spans if s.strand == strand] for strand in strands}
     for strand, own in per_strand.items():
-        for before, after in zip(own, own[1:], strict=False):
+        for before, after in pairwise(own):
             took = any(
                 use.kind == "queue"
                 and use.action == "took"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .._trace import Block, Release, Span, Step, Strand, Trace
 
 Status = Literal["held", "broken", "inconclusive"]
+Why = Literal["", "never called", "one call", "too few", "limit lost", "limit never reached", "limit never tested"]
 FOREVER = 1 << 62
 Interval = tuple[int, int]
 
@@ -40,7 +41,7 @@ class Verdict:
     """The most that were in at one instant."""
     spans: tuple[Span, ...] = ()
     """The calls it was judged by, in order."""
-    why: Literal["", "never called", "one call", "too few", "limit lost", "limit never reached", "limit never tested"] = ""
+    why: Why = ""
     release: Release | None = None
     """The instant that decided it, where a call was held."""
     strands: tuple[Strand, ...] = ()

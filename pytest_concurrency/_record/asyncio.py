@@ -153,5 +153,3 @@ class _Hooks:
             live.steps.append(Step(first, next_number(), start, recorder.now()))
             if task.done():
                 recorder.end_strand(live)
-
-

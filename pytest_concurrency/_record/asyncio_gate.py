@@ -271,7 +271,7 @@ def _look(task: Any, held: set[Any]) -> Look:
     found = suspension(task.get_coro())
     waiter = getattr(task, "_fut_waiter", None)
     if task in held:
-        return Look("held", found.place)
+        return Look("held", found.place, chain=found.chain)
     if waiter is None or waiter.done():
         return Look("ready", found.place)
     kind, on = _follow(waiter, found)
@@ -313,5 +313,9 @@ def _awaited_in(frame: Any) -> tuple[Any, ...]:
     """Return the tasks that a library function is waiting for, from its own variables."""
     variables = frame.f_locals
     owner = variables.get("self")
-    candidates: list[Any] = [variables.get("fut"), *(variables.get("fs") or ()), *(getattr(owner, "_tasks", None) or ())]
+    candidates: list[Any] = [
+        variables.get("fut"),
+        *(variables.get("fs") or ()),
+        *(getattr(owner, "_tasks", None) or ()),
+    ]
     return tuple(task for task in candidates if hasattr(task, "get_coro") and not task.done())

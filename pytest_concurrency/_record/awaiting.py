@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,10 @@ _MEANING: dict[tuple[str, str], str] = {
 _IO_FILES = ("asyncio/streams.py", "asyncio/selector_events.py", "asyncio/sslproto.py", "asyncio/proactor_events.py")
 
 
+_WHOLE = frozenset({"queue", "limiter", "lock", "semaphore", "task", "worker"})
+_PARTS = frozenset({"event", "lock", "limiter", "future"})
+
+
 @dataclass(frozen=True, slots=True)
 class Suspension:
     """Where a coroutine is suspended."""
@@ -65,6 +70,8 @@ class Suspension:
     """The innermost line of the user's code."""
     root: str = ""
     """The file of the outermost coroutine's code."""
+    chain: tuple[weakref.ref[Any], ...] = ()
+    """The user's coroutines that await one another, outermost first. Weakly: looking must keep nothing alive."""
 
 
 def suspension(coroutine: Any) -> Suspension:
@@ -73,12 +80,14 @@ def suspension(coroutine: Any) -> Suspension:
     place: Place | None = None
     fallback: Place | None = None
     root = ""
-    for frame in _frames(coroutine):
+    chain: list[weakref.ref[Any]] = []
+    for each, frame in _frames(coroutine):
         path = frame.f_code.co_filename
         root = root or path
         if owner(path) == "user":
             if not is_trampoline(frame):
                 place = place_of(frame)
+                chain.append(weakref.ref(each))
             continue
         if owner(path) != "own":
             fallback = place_of(frame)
@@ -86,13 +95,13 @@ def suspension(coroutine: Any) -> Suspension:
         if meaning is None:
             continue
         # A queue that waits for its event or a limiter that waits for its lock is the queue, the limiter.
-        if kind in ("queue", "limiter", "lock", "semaphore", "task", "worker") and meaning in ("event", "lock", "future", "limiter"):
+        if kind in _WHOLE and meaning in _PARTS:
             continue
         kind, at = meaning, frame
         resource = frame.f_locals.get("self")
         if kind == "lock":
             kind = next((name for name in ("semaphore", "limiter") if name in type(resource).__name__.lower()), kind)
-    return Suspension(kind, resource, at, place or fallback, root)
+    return Suspension(kind, resource, at, place or fallback, root, tuple(chain))
 
 
 def _meaning(path: str, function: str) -> str | None:
@@ -102,14 +111,34 @@ def _meaning(path: str, function: str) -> str | None:
     return "io" if path.endswith(_IO_FILES) else None
 
 
-def _frames(coroutine: Any) -> list[FrameType]:
-    """Return the frames of *coroutine* and of what it awaits, outermost first."""
-    frames: list[FrameType] = []
-    while coroutine is not None and len(frames) < 200:
-        frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None) or getattr(coroutine, "ag_frame", None)
+def innermost_alive(chain: tuple[weakref.ref[Any], ...]) -> Place | None:
+    """Return the line at which the innermost coroutine of *chain* that has not ended is now."""
+    for reference in reversed(chain):
+        coroutine = reference()
+        frame = _frame(coroutine)
         if frame is not None:
-            frames.append(frame)
-        inner = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None) or getattr(coroutine, "ag_await", None)
+            return place_of(frame)
+    return None
+
+
+def _frame(coroutine: Any) -> FrameType | None:
+    for name in ("cr_frame", "gi_frame", "ag_frame"):
+        frame: FrameType | None = getattr(coroutine, name, None)
+        if frame is not None:
+            return frame
+    return None
+
+
+def _frames(coroutine: Any) -> list[tuple[Any, FrameType]]:
+    """Return *coroutine* and what it awaits, with their frames, outermost first."""
+    frames: list[tuple[Any, FrameType]] = []
+    while coroutine is not None and len(frames) < 200:
+        frame = _frame(coroutine)
+        if frame is not None:
+            frames.append((coroutine, frame))
+        inner: Any = None
+        for name in ("cr_await", "gi_yieldfrom", "ag_await"):
+            inner = inner or getattr(coroutine, name, None)
         if inner is None or inner is coroutine:
             break
         if type(inner).__name__ in ("async_generator_asend", "async_generator_athrow", "anext_awaitable"):

@@ -53,10 +53,7 @@ class Door:
         """Tell whether this call, whose work is done, should be held."""
         # One that kept the loop blocked proves nothing by staying; one that is being cancelled must go.
         return (
-            not self.settled
-            and self.patience > 0
-            and not live.blocked
-            and live.span.outcome in ("returned", "raised")
+            not self.settled and self.patience > 0 and not live.blocked and live.span.outcome in ("returned", "raised")
         )
 
     def is_met(self) -> bool:

@@ -10,12 +10,14 @@ import threading
 import weakref
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from inspect import CO_ASYNC_GENERATOR
 from time import perf_counter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .._places import callers
 from .._sequence import next_number
 from .._trace import Block, Outcome, Place, Release, Span, Step, Strand, Trace, Use
+from .awaiting import innermost_alive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,6 +30,8 @@ class LiveStrand:
 
     strand: Strand
     steps: list[Step] = field(default_factory=list)
+    chain: tuple[weakref.ref[Any], ...] = ()
+    """The coroutines that led to its call that was held last (see `awaiting`)."""
 
 
 @dataclass(slots=True, eq=False)
@@ -167,6 +171,7 @@ class Recorder:
             first=next_number(),
             start=self.now(),
             caller=callers(caller) if caller is not None else (),
+            again=_again(strand, caller),
             place=place,
         )
         with self._lock:
@@ -232,3 +237,13 @@ class Recorder:
             releases=tuple(self._releases),
             watched=dict(self.watched),
         )
+
+
+def _again(strand: LiveStrand, caller: FrameType | None) -> Place | None:
+    """Return the line that makes this call and made the held one before it (see `Span.again`)."""
+    if not strand.chain:
+        return None
+    if caller is not None and caller.f_code.co_flags & CO_ASYNC_GENERATOR:
+        # It lives on between the calls that it makes, but what awaits it cannot be followed into it.
+        return None
+    return innermost_alive(strand.chain)

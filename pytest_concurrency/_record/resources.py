@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from .recorder import Recorder
 
 
-def note_uses(undo: ExitStack, recorder: Recorder, cls: Any, kind: str, *, takes: str, gives: str | None = None) -> None:
+def note_uses(
+    undo: ExitStack, recorder: Recorder, cls: Any, kind: str, *, takes: str, gives: str | None = None
+) -> None:
     """Take down each successful call of the methods *takes* and *gives* of *cls* until *undo* closes."""
 
     def note(resource: Any, action: Literal["took", "gave"]) -> None:

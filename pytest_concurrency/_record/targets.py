@@ -8,6 +8,8 @@ import inspect
 from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
+
+
 class TargetError(ValueError):
     """A target that cannot be watched; the text says why and what is accepted."""
 
@@ -78,7 +80,9 @@ def _look_up(name: str) -> tuple[Any, str, Any]:
             try:
                 found = getattr(owner, attribute)
             except AttributeError:
-                raise TargetError(f"target {name!r}: {done} has no {attribute!r}{_did_you_mean(owner, attribute)}") from None
+                raise TargetError(
+                    f"target {name!r}: {done} has no {attribute!r}{_did_you_mean(owner, attribute)}"
+                ) from None
         done = f"{done}.{attribute}"
     if not attributes:
         raise TargetError(f"target {name!r} is a module: expected a function in it")

@@ -61,7 +61,9 @@ def trampoline(function: FunctionType, hook: object) -> CodeType:
     """Return code for *function* that calls *hook* with the arguments of the call."""
     kind, original = kind_of(function), function.__code__
     parameters, arguments = _signature(original)
-    body = {"plain": _PLAIN, "coroutine": _COROUTINE, "generator": _GENERATOR, "async generator": _ASYNC_GENERATOR}[kind]
+    body = {"plain": _PLAIN, "coroutine": _COROUTINE, "generator": _GENERATOR, "async generator": _ASYNC_GENERATOR}[
+        kind
+    ]
     lines = [
         "__tracebackhide__ = True",
         f"{HOOK} = {HOOK!r}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import weakref
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -193,10 +193,8 @@ class _Gate:
             return
         token = self._token()
         if token is not None and self.room.held:
-            try:
+            with suppress(trio.RunFinishedError):
                 token.run_sync_soon(self._nudged.set)
-            except trio.RunFinishedError:
-                pass
 
     async def _watch(self) -> None:
         delay = _SHORTEST
@@ -238,14 +236,15 @@ def _graph(held: set[Any], recorder: Recorder) -> WaitGraph:
         queue += children
         found = suspension(task.coro)
         # Trio's own tasks and ours wait for nothing that the program does.
-        if task is not root and not found.root.replace("\\", "/").endswith(("_core/_entry_queue.py", "_record/trio.py")):
+        own = ("_core/_entry_queue.py", "_record/trio.py")
+        if task is not root and not found.root.replace("\\", "/").endswith(own):
             looks[task] = _look(task, found, held, children)
     return WaitGraph(looks, held, recorder)
 
 
 def _look(task: trio.lowlevel.Task, found: Suspension, held: set[Any], children: list[Any]) -> Look:
     if task in held:
-        return Look("held", found.place)
+        return Look("held", found.place, chain=found.chain)
     # Trio puts the means to interrupt a task there for as long as it is blocked.
     if getattr(task, "_abort_func", True) is None:
         return Look("ready", found.place)

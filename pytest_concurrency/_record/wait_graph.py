@@ -28,6 +28,8 @@ class Look:
     resource: Any = None
     on: tuple[Any, ...] = ()
     """The tasks that it awaits."""
+    chain: tuple[Any, ...] = ()
+    """The coroutines of a held task (see `awaiting`)."""
 
 
 class WaitGraph:
@@ -38,6 +40,10 @@ class WaitGraph:
         self.behind = set(held)
         """The held tasks and all that wait for one of them: none of these can bring in another call."""
         self._recorder = recorder
+        for task in held:
+            strand = recorder.known(task)
+            if strand is not None and task in looks:
+                strand.chain = looks[task].chain
         grown = True
         while grown:
             more = {task for task, look in looks.items() if task not in self.behind and self.behind & set(look.on)}

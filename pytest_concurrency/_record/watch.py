@@ -196,5 +196,6 @@ def _caller() -> FrameType | None:
 
 def outcome_of(error: BaseException) -> Outcome:
     """Return how a call that ended with *error* ended; no event loop is imported to find out."""
-    names = {cls.__name__ for cls in type(error).__mro__ if cls.__module__.partition(".")[0] in ("asyncio", "trio", "concurrent")}
+    libraries = ("asyncio", "trio", "concurrent")
+    names = {cls.__name__ for cls in type(error).__mro__ if cls.__module__.partition(".")[0] in libraries}
     return "cancelled" if names & {"CancelledError", "Cancelled"} else "raised"

@@ -81,7 +81,8 @@ def _overlap_headline(overlap: Overlap, verdict: Verdict, page: Page) -> str:
     if verdict.why == "limit lost":
         return f"expected at most {overlap.at_most} {what} at once, saw {verdict.found}"
     if verdict.why in ("limit never reached", "limit never tested"):
-        return f"expected {overlap.at_most} {what} at once and the next one outside, saw {verdict.found} of {_count(verdict)}"
+        seen = f"{verdict.found} of {_count(verdict)}"
+        return f"expected {overlap.at_most} {what} at once and the next one outside, saw {seen}"
     if verdict.why == "never called" and not verdict.spans and overlap.targets:
         return f"expected {_expected(overlap)}, saw none at all"
     return f"expected {_expected(overlap)}, saw at most {verdict.found}"
@@ -108,8 +109,8 @@ def _never_called(trace: Trace, targets: Sequence[str], spans: Sequence[Span]) -
     called = {span.name for span in spans}
     missing = [name for name in targets if trace.watched.get(name, name) not in called]
     return (
-        f"{' and '.join(missing)} was never called in this test. If the code under test calls something else, name that;"
-        " if it did not run, the test proves nothing."
+        f"{' and '.join(missing)} was never called in this test. If the code under test calls something else,"
+        " name that; if it did not run, the test proves nothing."
     )
 
 
@@ -188,7 +189,9 @@ def _cause(trace: Trace, cause: Cause, page: Page) -> str:
         return f"{workers} all the calls, from a queue, at {at}: there are no more at once than workers."
     if cause.kind == "chain":
         return "The next call never started, since its caller waits for the first: " + _chain(trace, cause.chain, page)
-    return f"The calls finished without ever awaiting: {at} ran from start to end in one step, with no chance to overlap."
+    return (
+        f"The calls finished without ever awaiting: {at} ran from start to end in one step, with no chance to overlap."
+    )
 
 
 def explain(trace: Trace, cause: Cause, overlap: Overlap, page: Page) -> str:
@@ -244,7 +247,9 @@ def exclusion_message(trace: Trace, targets: Sequence[str], verdict: Exclusion, 
     ]
     if verdict.given_back is not None:
         use = verdict.given_back
-        lines.append(f"The {use.kind} was given back too early, at {page.at(use.place)}: hold it until the call has ended.")
+        lines.append(
+            f"The {use.kind} was given back too early, at {page.at(use.place)}: hold it until the call has ended."
+        )
     else:
         lines.append("Nothing keeps them apart: hold one lock around both calls, from start to end.")
     text = "\n".join(page.wrapped(line) for line in lines)
