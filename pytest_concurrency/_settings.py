@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BLOCKING_MODES = ("off", "warn", "fail", "raise")
-KINDS = tuple("sleep lock queue join socket dns subprocess file database input import cpu wait".split())
+KINDS = (
+    *("sleep", "lock", "queue", "join", "socket", "dns", "subprocess", "file"),
+    *("database", "input", "import", "cpu", "wait"),
+)
 # Opening a small file takes microseconds and every program does it: these count from the threshold on.
 KINDS_PAST_THRESHOLD = frozenset({"file", "import"})
 REPORT_SUFFIXES = (".json",)

@@ -7,10 +7,10 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from .._trace import Block, Place, Span, Trace, Wait
+    from .._trace import Block, Place, Span, Strand, Trace, Wait
     from .overlap import Verdict
 
-Kind = Literal["blocked", "lock", "pool", "in turn", "chain", "never suspended"]
+Kind = Literal["blocked", "lock", "pool", "in turn", "started in turn", "chain", "never suspended"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,8 @@ def cause_of(trace: Trace, verdict: Verdict) -> Cause | None:
     block = _block_in(trace, verdict)
     if block is not None:
         return Cause("blocked", block.place, block=block)
+    if verdict.strands:
+        return _started_in_turn(verdict.strands)
     return _lock(verdict) or _pool(trace, spans) or _chain(verdict) or _never_suspended(trace, verdict)
 
 
@@ -66,6 +68,15 @@ def called_from(trace: Trace, span: Span) -> Place | None:
 
 def _in_turn(trace: Trace, spans: tuple[Span, ...]) -> Cause:
     return Cause("in turn", spans[1].again or called_from(trace, spans[1]))
+
+
+def _started_in_turn(strands: tuple[Strand, ...]) -> Cause | None:
+    """Each strand was started when the one before had ended."""
+    ordered = sorted(strands, key=lambda strand: strand.first)
+    for before, after in pairwise(ordered):
+        if before.last is None or before.last > after.first or before.parent != after.parent:
+            return None
+    return Cause("started in turn", ordered[-1].place) if len(ordered) > 1 else None
 
 
 def _lock(verdict: Verdict) -> Cause | None:

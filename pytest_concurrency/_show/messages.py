@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .._judge.causes import Cause, called_from, cause_of
-from .timeline import ASCII, Style, draw, labels, strand_label
+from .timeline import ASCII, Style, as_spans, draw, labels, strand_label
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +54,7 @@ def overlap_message(trace: Trace, overlap: Overlap, verdict: Verdict, page: Page
     if verdict.why == "never called":
         paragraphs.append(page.wrapped(_never_called(trace, overlap.targets, verdict.spans)))
         return "\n\n".join(paragraphs)
-    drawing = draw(trace, verdict.spans, width=page.width, style=page.style)
+    drawing = draw(trace, verdict.spans or as_spans(verdict.strands), width=page.width, style=page.style)
     if drawing:
         paragraphs.append("\n".join(drawing))
     proof = _proof(trace, verdict, page)
@@ -189,18 +189,11 @@ def _cause(trace: Trace, cause: Cause, page: Page) -> str:
         return f"{workers} all the calls, from a queue, at {at}: there are no more at once than workers."
     if cause.kind == "chain":
         return "The next call never started, since its caller waits for the first: " + _chain(trace, cause.chain, page)
+    if cause.kind == "started in turn":
+        return f"Started one after the other: {at} starts each one when the one before has ended."
     return (
-        f"The calls finished without ever awaiting: {at} ran from start to end in one step, with no chance to overlap."
+        f"The calls finished without ever awaiting: {at} ran in one step from start to end, and nothing could overlap."
     )
-
-
-def explain(trace: Trace, cause: Cause, overlap: Overlap, page: Page) -> str:
-    """Return a cause and the way out of it."""
-    return f"{_cause(trace, cause, page)} {_way_out(trace, cause, overlap)}"
-
-
-def _chain(trace: Trace, chain: Sequence[Wait], page: Page) -> str:
-    return "; ".join(f"{strand_label(trace, wait.strand)} waits at {page.at(wait.place)}" for wait in chain) + "."
 
 
 def _way_out(trace: Trace, cause: Cause, overlap: Overlap) -> str:
@@ -211,7 +204,7 @@ def _way_out(trace: Trace, cause: Cause, overlap: Overlap) -> str:
             f"Await the {'trio' if on_trio else 'asyncio'} way of doing it, or move the call to a thread:"
             f" {'trio.to_thread.run_sync()' if on_trio else 'asyncio.to_thread()'}."
         )
-    if cause.kind in ("in turn", "chain"):
+    if cause.kind in ("in turn", "started in turn", "chain"):
         return f"Start all of them before waiting for any: {together}."
     if cause.kind == "lock":
         return "Hold it for less: do the call outside, or allow more at once."

@@ -6,10 +6,12 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .._trace import Span
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .._trace import Span, Trace
+    from .._trace import Strand, Trace
 
 MOST_ROWS = 12
 
@@ -66,6 +68,14 @@ def labels(trace: Trace, spans: Sequence[Span]) -> dict[int, str]:
     return named
 
 
+def as_spans(strands: Sequence[Strand]) -> tuple[Span, ...]:
+    """Return each strand as a span from its start to its end, to be drawn as one."""
+    return tuple(
+        Span(strand.id, strand.id, _short(strand.name), strand.first, strand.start, last=strand.last, end=strand.end)
+        for strand in strands
+    )
+
+
 def draw(trace: Trace, spans: Sequence[Span], *, width: int = 80, style: Style = ASCII) -> list[str]:
     """Return a line for each span, and one that explains the signs.
 
@@ -78,7 +88,7 @@ def draw(trace: Trace, spans: Sequence[Span], *, width: int = 80, style: Style =
     start = min(span.start for span in shown)
     end = max(_end(trace, span) for span in shown)
     names = labels(trace, spans)
-    rows = [(f"{names[span.id]} {strand_label(trace, span.strand)}", span) for span in shown]
+    rows = [(_row_label(trace, span, names[span.id]), span) for span in shown]
     left = min(max(len(label) for label, _ in rows), 30)
     scale, unit = (1000, "ms") if end - start < 0.1 else (1, "s")
     digits = 1 if unit == "ms" else 2
@@ -102,6 +112,11 @@ def draw(trace: Trace, spans: Sequence[Span], *, width: int = 80, style: Style =
     )
     lines.append("  " + "   ".join(f"{sign} {meaning}" for sign, meaning in signs if sign in used))
     return lines
+
+
+def _row_label(trace: Trace, span: Span, name: str) -> str:
+    strand = strand_label(trace, span.strand)
+    return f"{name} {strand}" if strand != span.name else strand
 
 
 def _bar(trace: Trace, span: Span, origin: float, length: float, room: int, style: Style) -> str:
@@ -137,7 +152,11 @@ def _end(trace: Trace, span: Span) -> float:
 
 def strand_label(trace: Trace, number: int) -> str:
     """Return a strand's name without the path to it: trio names a task by its whole function."""
-    name = trace.strand(number).name.rpartition("<locals>.")[2]
+    return _short(trace.strand(number).name)
+
+
+def _short(name: str) -> str:
+    name = name.rpartition("<locals>.")[2]
     return name.rpartition(".")[2] or name
 
 
