@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import math
 import sys
+import threading
 import time
 import weakref
 from asyncio.base_events import BaseEventLoop
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -28,12 +29,16 @@ _monotonic = time.monotonic
 _FINEST = 1e-9
 """Timers closer than this, in seconds, are of one instant: sums of floats differ by less."""
 
+_NEVER_DUE = -1e9
+"""A time at which no timer is due. Not minus infinity: from that a loop cannot count on."""
+
 
 @contextmanager
-def install(timeline: Timeline, origin: Callable[[], float]) -> Iterator[None]:
+def install(timeline: Timeline, origin: float) -> Iterator[None]:
     """Put every asyncio loop on the *timeline* that runs, or is made, in the `with` block.
 
-    A loop made in it starts at *origin* plus what has passed since; one that was there goes on from its own time.
+    The clock of a loop that is made in it showed *origin*, in seconds, at the timeline's start; one that was there
+    before goes on from its own time.
 
     Raises:
         RuntimeError: A loop runs here that cannot be put on it.
@@ -74,8 +79,7 @@ def _drop(loop: Any, run: Callable[..., Any], awaitable: Any = None) -> None:
     if asyncio.iscoroutine(awaitable):
         awaitable.close()
     elif asyncio.isfuture(awaitable) and awaitable.cancel():
-        with ExitStack() as ignored:
-            ignored.push(lambda kind, *_: kind is not None and issubclass(kind, asyncio.CancelledError))
+        with suppress(asyncio.CancelledError):
             run(loop, awaitable)
 
 
@@ -91,10 +95,10 @@ def _cannot(loop: Any) -> str:
 class _Loops:
     """The loops of one test."""
 
-    def __init__(self, timeline: Timeline, origin: Callable[[], float]) -> None:
+    def __init__(self, timeline: Timeline, origin: float) -> None:
         self._timeline = timeline
         self._origin = origin
-        self._clocks: dict[BaseEventLoop, LoopClock] = {}
+        self._clocks: weakref.WeakKeyDictionary[BaseEventLoop, LoopClock] = weakref.WeakKeyDictionary()
 
     def check(self, loop: Any) -> None:
         if not isinstance(loop, BaseEventLoop) or not hasattr(getattr(loop, "_selector", None), "get_map"):
@@ -105,7 +109,8 @@ class _Loops:
         def init(loop: BaseEventLoop, *args: Any, **kwargs: Any) -> None:
             original(loop, *args, **kwargs)
             if self._timeline.on:
-                self._clocks[loop] = LoopClock(loop, self._timeline, self._origin(), was_there=False)
+                line = Line(self._timeline, self._origin)
+                self._clocks[loop] = LoopClock(loop, self._timeline, line, real_before=False)
 
         return init
 
@@ -133,12 +138,13 @@ class _Loops:
         if clock is None:
             own = vars(loop).get("time")
             start = own() if own is not None else _real_time(loop)
-            clock = self._clocks[loop] = LoopClock(loop, self._timeline, start, was_there=True)
+            line = Line.going_on(self._timeline, start)
+            clock = self._clocks[loop] = LoopClock(loop, self._timeline, line, real_before=own is None)
         return clock
 
     def release(self) -> None:
-        for clock in self._clocks.values():
-            clock.release()
+        for loop, clock in list(self._clocks.items()):
+            clock.release(loop)
 
 
 def _real_time(loop: BaseEventLoop) -> float:
@@ -150,18 +156,20 @@ def _real_time(loop: BaseEventLoop) -> float:
 class LoopClock:
     """One loop on the timeline: its clock, and what its selector asks before it waits."""
 
-    def __init__(self, loop: BaseEventLoop, timeline: Timeline, start: float, *, was_there: bool) -> None:
+    def __init__(self, loop: BaseEventLoop, timeline: Timeline, line: Line, *, real_before: bool) -> None:
         self.idle = False
         self.deadline: int | None = None
         self.thread: int | None = None
         self.inner: Callable[[float | None], Any] | None = None
-        self._loop: Any = loop
+        # A loop that nobody has any more is to go as soon as it would without us, with its warnings.
+        self._ref = weakref.ref(loop)
         self._timeline = timeline
-        self._line = Line(timeline, start)
+        self._line = line
         self._spin = Spin(timeline)
-        self._was_there = was_there
+        self._real_before = real_before
         self._due_before: float | None = None
         self._resolution = self._loop._clock_resolution
+        self._own_select: Any = None
         loop.time = self.time  # type: ignore[method-assign]  # taken off, or replaced, in release()
         timeline.join(self)
 
@@ -172,8 +180,16 @@ class LoopClock:
             return due
         return self._line.time()
 
+    @property
+    def _loop(self) -> Any:
+        return self._ref()
+
     def running(self) -> bool:
-        return bool(self._loop.is_running())
+        loop = self._loop
+        return loop is not None and loop.is_running()
+
+    def here(self) -> bool:
+        return bool(self._loop._thread_id == threading.get_ident())
 
     def ready(self) -> bool:
         return bool(self._loop._ready or self._loop._stopping)
@@ -217,15 +233,15 @@ class LoopClock:
         if when is None:
             return
         if hold:
-            self._due_before = -math.inf
+            self._due_before = _NEVER_DUE
         elif self._line.reach(when):
             # The loop takes timers before `time() + resolution`; so fine a step must not vanish in a large float.
             self._loop._clock_resolution = max(_FINEST, math.ulp(when))
             self._due_before = when
 
-    def release(self) -> None:
+    def release(self, loop: Any) -> None:
         """Give the loop its own clock back; one that virtual time has carried ahead never falls behind it."""
-        shown, loop = self.time(), self._loop
+        shown = self.time()
         self._timeline.leave(self)
         loop._clock_resolution = self._resolution
         selector = getattr(loop, "_selector", None)
@@ -237,6 +253,8 @@ class LoopClock:
         if vars(loop).get("time") != self.time:
             return
         del loop.time
-        ahead = shown - loop.time() if not loop.is_closed() else 0.0
-        if ahead > 0 or (not self._was_there and not loop.is_closed()):
+        if loop.is_closed():
+            return
+        ahead = shown - loop.time()
+        if type(loop).time is BaseEventLoop.time and (ahead > 0 or not self._real_before):
             loop.time = lambda: ahead + _monotonic()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, final
 
 from .._imports import when_imported
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _NANOSECONDS = 1_000_000_000
+_EXACT = 1_953_125
+"""1/512 second, in nanoseconds."""
 _monotonic_ns = time.monotonic_ns
 
 
@@ -86,9 +90,8 @@ class VirtualClock:
             RuntimeError: A loop that cannot be put on virtual time runs here, or is told to run in the block.
         """
         timeline = self._timeline
-        timeline.strangers = threads.busy_now()
-        # The same point for all clocks, rounded up to what floats show exactly.
-        origin = -(-_monotonic_ns() * 1024 // _NANOSECONDS) * _NANOSECONDS // 1024 - timeline.now
+        # Rounded up to what a float shows exactly, so that whole seconds added to it are exact too.
+        origin = -(-_monotonic_ns() // _EXACT) * _EXACT - timeline.now
         with ExitStack() as undo:
             undo.callback(self._end)
             if patch_time:
@@ -96,29 +99,28 @@ class VirtualClock:
             undo.enter_context(when_imported("asyncio", lambda: self._install_asyncio(undo, origin * patch_time)))
             undo.enter_context(when_imported("trio", lambda: self._install_trio(undo)))
             for library in ("uvloop", "winloop"):
-                undo.enter_context(when_imported(library, lambda name=library: self._refuse(undo, name)))
+                undo.enter_context(when_imported(library, partial(self._refuse, undo, library)))
+            timeline.strangers = threads.strangers()
             timeline.on = True
-            yield
+            try:
+                yield
+            finally:
+                timeline.on = False
 
     def _end(self) -> None:
-        self._body_start, self._adopted = self._body_start - self._now() + self._timeline.now, None
+        self._timeline.now, self._adopted = self._now(), None
 
     def _install_asyncio(self, undo: ExitStack, origin: int) -> None:
         from . import asyncio as on_asyncio
 
-        timeline = self._timeline
-        undo.enter_context(on_asyncio.install(timeline, lambda: (origin + timeline.now) / _NANOSECONDS))
-        undo.callback(setattr, timeline, "on", False)
+        undo.enter_context(on_asyncio.install(self._timeline, origin / _NANOSECONDS))
 
     def _install_trio(self, undo: ExitStack) -> None:
         from . import trio as on_trio
 
         undo.enter_context(on_trio.install(self._timeline, self._adopt))
-        undo.callback(setattr, self._timeline, "on", False)
 
     def _refuse(self, undo: ExitStack, library: str) -> None:
-        import sys
-
         from . import asyncio as on_asyncio
 
         on_asyncio.refuse(self._timeline, undo, sys.modules[library].Loop)
@@ -131,4 +133,5 @@ class VirtualClock:
         if self._adopted is None:
             return self._timeline.now
         clock, start, base = self._adopted
-        return base + round((clock.current_time() - start) * _NANOSECONDS)
+        passed: float = clock.current_time() - start
+        return base + round(passed * _NANOSECONDS)

@@ -17,12 +17,24 @@ if TYPE_CHECKING:
 
     from .timeline import Timeline
 
-_REAL_TIME = frozenset(
-    "_pytest pytest pluggy xdist execnet pytest_timeout pytest_asyncio pytest_trio anyio asyncio trio uvloop coverage "
-    "threading queue concurrent multiprocessing subprocess socket socketserver selectors select sched faulthandler "
-    "unittest py".split()
-) | {__name__.partition(".")[0]}
-"""Top-level packages that go on in real time: event loops have their own way to virtual time."""
+_TOOLS = {
+    __name__.partition(".")[0],
+    "_pytest", "pytest", "pluggy", "xdist", "execnet", "pytest_timeout", "pytest_asyncio", "pytest_trio", "coverage",
+    "faulthandler", "unittest", "py",
+}  # fmt: skip
+_REAL_SLEEPS = _TOOLS | {"subprocess", "multiprocessing", "socketserver", "selectors"}
+# Event loops have their own way to virtual time. They, and pools, call what they are given: a `time.sleep` is theirs not.
+_REAL_TIME = _REAL_SLEEPS | {
+    "asyncio",
+    "trio",
+    "anyio",
+    "uvloop",
+    "threading",
+    "queue",
+    "concurrent",
+    "socket",
+    "select",
+}
 
 _READERS = ("time", "monotonic", "perf_counter")
 
@@ -42,12 +54,12 @@ def install(timeline: Timeline, origin: int) -> Iterator[None]:
     active = [True]
     replaced: dict[int, tuple[Any, Any]] = {}
 
-    def stand_in(name: str, instead: Callable[..., Any]) -> None:
+    def stand_in(name: str, instead: Callable[..., Any], excepted: set[str] = _REAL_TIME) -> None:
         real = getattr(time, name)
 
         def call(*args: Any) -> Any:
             # A module imported in the test may keep this function for good.
-            if not active[0] or _caller() in _REAL_TIME:
+            if not active[0] or _caller() in excepted:
                 return real(*args)
             return instead(*args)
 
@@ -59,7 +71,7 @@ def install(timeline: Timeline, origin: int) -> Iterator[None]:
     for name in _READERS:
         stand_in(f"{name}_ns", lambda start=stands[name]: start + timeline.now)
         stand_in(name, lambda start=stands[name]: (start + timeline.now) / 1e9)
-    stand_in("sleep", lambda seconds: _sleep(timeline, seconds))
+    stand_in("sleep", lambda seconds: _sleep(timeline, seconds), _REAL_SLEEPS)
 
     with ExitStack() as undo:
         undo.callback(active.__setitem__, 0, False)
@@ -124,6 +136,9 @@ class _Sleeper:
 
     def ready(self) -> bool:
         return False
+
+    def here(self) -> bool:
+        return True
 
     def descriptors(self) -> Iterator[int]:
         return iter(())

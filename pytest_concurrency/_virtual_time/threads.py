@@ -24,6 +24,8 @@ _FUTEX = {
 }.get(platform.machine())
 _KERNEL_TELLS = _FUTEX is not None and os.access("/proc/self/syscall", os.R_OK)
 
+_POOLS = frozenset({"concurrent.futures.thread", "trio._core._thread_cache"})
+
 resting: list[Callable[[threading.Thread, FrameType], bool]] = []
 """Further ways to know a thread that has no work, for libraries whose workers wait with a time-out."""
 
@@ -34,7 +36,6 @@ def at_work(strangers: Collection[int], asleep: Collection[int | None]) -> str |
     The calling thread, *strangers* and those *asleep* (by native id) are left out.
     """
     own = threading.get_ident()
-    # In the order in which they could wake each other the answer would need a second look; the caller takes it.
     for thread in threading.enumerate():
         if thread.ident != own and thread.native_id not in asleep and thread.native_id not in strangers:
             if _is_ours(thread) or rests(thread):
@@ -43,10 +44,19 @@ def at_work(strangers: Collection[int], asleep: Collection[int | None]) -> str |
     return None
 
 
-def busy_now() -> frozenset[int]:
-    """Return the native ids of all threads but this one that are at work at this moment."""
+def strangers() -> frozenset[int]:
+    """Return the native ids of the threads that are at work at this moment for somebody else.
+
+    A pool's worker is none, whatever it does now: it may get its next job from the caller.
+    """
     others = (thread for thread in threading.enumerate() if thread.ident != threading.get_ident())
-    return frozenset(each.native_id for each in others if each.native_id is not None and not rests(each))
+    busy = (each for each in others if not _is_pool_worker(each) and not rests(each))
+    return frozenset(each.native_id for each in busy if each.native_id is not None)
+
+
+def _is_pool_worker(thread: threading.Thread) -> bool:
+    module = getattr(getattr(thread, "_target", None), "__module__", None) or type(thread).__module__
+    return module in _POOLS or module.startswith("anyio.")
 
 
 def rests(thread: threading.Thread) -> bool:

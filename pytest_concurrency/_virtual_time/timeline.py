@@ -45,6 +45,9 @@ class Waiter(Protocol):
     def ready(self) -> bool:
         """Tell whether it has something to do at this very moment."""
 
+    def here(self) -> bool:
+        """Tell whether it runs in the calling thread."""
+
     def descriptors(self) -> Iterator[int]:
         """Yield the descriptors that could wake it, its own wake-up calls left out."""
 
@@ -78,6 +81,11 @@ class Timeline:
         """Move time forward, without a look at what is due on the way."""
         with self._lock:
             self.now += nanoseconds
+
+    def runs_here(self) -> bool:
+        """Tell whether the calling thread is that of a loop on this timeline."""
+        with self._lock:
+            return any(each.running() and each.here() for each in self._waiters)
 
     def wait(self, waiter: Waiter, poll: Callable[[float | None], Any]) -> Any:
         """Wait until something comes in, or until time has come to the waiter's deadline.
@@ -175,13 +183,18 @@ class Spin:
 class Line:
     """The timeline as one loop's own clock: floats, with an origin of its own."""
 
-    def __init__(self, timeline: Timeline, start: float) -> None:
-        """Start at *start* or up to a millisecond later, so that whole seconds added to it stay exact floats."""
+    def __init__(self, timeline: Timeline, base: float) -> None:
+        """Show *base* plus the seconds that have passed on *timeline*."""
         self._timeline = timeline
+        self._base = base
         # Where the loop's own floats are too coarse for nanoseconds (a machine that has been up for a month), round.
-        self._grain = 1 if start < 2**21 else 1000
-        self._base = math.ceil((start - timeline.now / _NANOSECONDS) * 1024) / 1024
+        self._grain = 1 if base < 2**21 else 1000
         self._reached = -math.inf
+
+    @classmethod
+    def going_on(cls, timeline: Timeline, time: float) -> Line:
+        """Return a line that shows *time* now or up to a millisecond more, so that whole seconds stay exact floats."""
+        return cls(timeline, math.ceil((time - timeline.now / _NANOSECONDS) * 1024) / 1024)
 
     def time(self) -> float:
         """Return the time on the loop's clock, in seconds."""

@@ -6,6 +6,7 @@ import math
 import sys
 from contextlib import ExitStack, contextmanager
 from functools import wraps
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 # A wait that only an event or the clock itself ends, in seconds; trio cuts it down to what it can wait.
 _LONG = 999999999.0
+
+_NEVER_DUE = -1e9
 
 
 @contextmanager
@@ -57,7 +60,7 @@ def install(timeline: Timeline, adopt: Callable[[Any], object]) -> Iterator[None
             if clock is not None:
                 adopt(clock)
                 return original(clock, *args, **kwargs)
-            ours = TrioClock(timeline, timeline.now / 1e9)
+            ours = TrioClock(timeline, Line(timeline, 0.0))
             runner = original(ours, *args, **kwargs)
             take(runner, ours)
             return runner
@@ -72,12 +75,16 @@ def install(timeline: Timeline, adopt: Callable[[Any], object]) -> Iterator[None
 
         return call
 
+    def release() -> None:
+        for clock in runs.values():
+            clock.release()
+
     with ExitStack() as undo:
         for owner, name, make in ((run, "setup_runner", setup_runner), (io_manager, "get_events", get_events)):
             undo.enter_context(patched(owner, name, make))
         threads.resting.append(_worker_rests)
         undo.callback(threads.resting.remove, _worker_rests)
-        undo.callback(lambda: [clock.release() for clock in runs.values()])
+        undo.callback(release)
         if in_trio_run():
             _take_over(run.GLOBAL_RUN_CONTEXT.runner, timeline, take, adopt)
         yield
@@ -88,7 +95,7 @@ def _take_over(
 ) -> None:
     """Put a run that goes on in this thread on the timeline, from its own time on."""
     if isinstance(runner.clock, (trio._core._run.SystemClock, TrioClock)):
-        runner.clock = clock = TrioClock(timeline, runner.clock.current_time())
+        runner.clock = clock = TrioClock(timeline, Line.going_on(timeline, runner.clock.current_time()))
         take(runner, clock)
     else:
         adopt(runner.clock)
@@ -104,18 +111,18 @@ def _worker_rests(thread: threading.Thread, frame: FrameType) -> bool:
 class TrioClock(trio.abc.Clock):
     """The clock of one run, and what the run asks before it waits. Goes on in real time after the test."""
 
-    def __init__(self, timeline: Timeline, start: float) -> None:
+    def __init__(self, timeline: Timeline, line: Line) -> None:
         self.idle = False
         self.deadline: int | None = None
         self.thread: int | None = None
         self.runner: Any = None
         self._timeline = timeline
-        self._line = Line(timeline, start)
+        self._line = line
         self._spin = Spin(timeline)
         self._next = math.inf
         self._due_before: float | None = None
         self._ahead: float | None = None
-        self._real = trio._core._run.perf_counter
+        self._real = perf_counter
 
     def start_clock(self) -> None:
         """Do nothing: the timeline has started."""
@@ -133,6 +140,7 @@ class TrioClock(trio.abc.Clock):
         """Return how long to wait at most, in seconds: the end of the wait is decided in it."""
         if self._ahead is not None:
             return deadline - self.current_time()
+        self._next = deadline
         return 0 if self._line.reach(deadline) else _LONG
 
     def running(self) -> bool:
@@ -140,6 +148,9 @@ class TrioClock(trio.abc.Clock):
 
     def ready(self) -> bool:
         return bool(self.runner.runq) or (self.runner.is_guest and self.runner.guest_tick_scheduled)
+
+    def here(self) -> bool:
+        return getattr(trio._core._run.GLOBAL_RUN_CONTEXT, "runner", None) is self.runner
 
     def descriptors(self) -> Iterator[int]:
         own = self.runner.entry_queue.wakeup.wakeup_sock.fileno()
@@ -156,24 +167,24 @@ class TrioClock(trio.abc.Clock):
             if runner.runq:
                 hurried = runner.deadlines.next_deadline() < math.inf and self._spin.turned()
                 # What is due after an advance() waits until everything that could run has run.
-                self._due_next(hold=not hurried)
+                self._due_next(runner.deadlines.next_deadline(), hold=not hurried)
             else:
-                self._due_next(hold=False)
+                self._due_next(runner.deadlines.next_deadline(), hold=False)
             return came
         if runner.waiting_for_idle:
             # Somebody is in wait_all_tasks_blocked(): that comes first, as with trio's own MockClock.
             return poll(io, timeout)
         self._spin.rested()
-        self.deadline = self._line.point(runner.deadlines.next_deadline())
+        # As a guest this is another thread than the run's own: ask nothing that the run may be changing.
+        self.deadline = self._line.point(self._next)
         came = self._timeline.wait(self, lambda limit: poll(io, timeout if limit is None else limit))
-        self._due_next(hold=False)
+        self._due_next(self._next, hold=False)
         return came
 
-    def _due_next(self, *, hold: bool) -> None:
+    def _due_next(self, when: float, *, hold: bool) -> None:
         """Choose which deadlines the run will find expired in this turn: those of the first instant that has come."""
-        when = self.runner.deadlines.next_deadline()
         if hold:
-            self._due_before = -math.inf
+            self._due_before = _NEVER_DUE
         elif when < math.inf and self._line.reach(when):
             self._due_before = when
 
