@@ -191,9 +191,16 @@ def _cause(trace: Trace, cause: Cause, page: Page) -> str:
         return "The next call never started, since its caller waits for the first: " + _chain(trace, cause.chain, page)
     if cause.kind == "started in turn":
         return f"Started one after the other: {at} starts each one when the one before has ended."
-    return (
-        f"The calls finished without ever awaiting: {at} ran in one step from start to end, and nothing could overlap."
-    )
+    return f"The calls finished without ever awaiting: {at} ran in one step from start to end; no other could get in."
+
+
+def explain(trace: Trace, cause: Cause, overlap: Overlap, page: Page) -> str:
+    """Return a cause and the way out of it."""
+    return f"{_cause(trace, cause, page)} {_way_out(trace, cause, overlap)}"
+
+
+def _chain(trace: Trace, chain: Sequence[Wait], page: Page) -> str:
+    return "; ".join(f"{strand_label(trace, wait.strand)} waits at {page.at(wait.place)}" for wait in chain) + "."
 
 
 def _way_out(trace: Trace, cause: Cause, overlap: Overlap) -> str:
