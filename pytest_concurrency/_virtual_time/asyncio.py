@@ -7,6 +7,7 @@ where it waits, and a clock resolution so fine that only timers of one instant f
 from __future__ import annotations
 
 import asyncio
+import inspect
 import math
 import sys
 import threading
@@ -76,6 +77,12 @@ def refuse(timeline: Timeline, undo: ExitStack, cls: type) -> None:
 
 def _drop(loop: Any, run: Callable[..., Any], awaitable: Any = None) -> None:
     """Throw away what was to be run, so that it is neither left pending nor never awaited."""
+    coroutine = awaitable.get_coro() if isinstance(awaitable, asyncio.Task) else awaitable
+    if inspect.iscoroutine(coroutine) and inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+        # `uvloop.run(main())` wraps the user's coroutine in one of its own.
+        for value in list(coroutine.cr_frame.f_locals.values()):
+            if inspect.iscoroutine(value):
+                value.close()
     if asyncio.iscoroutine(awaitable):
         awaitable.close()
     elif asyncio.isfuture(awaitable) and awaitable.cancel():

@@ -23,18 +23,8 @@ _TOOLS = {
     "faulthandler", "unittest", "py",
 }  # fmt: skip
 _REAL_SLEEPS = _TOOLS | {"subprocess", "multiprocessing", "socketserver", "selectors"}
-# Event loops have their own way to virtual time. They, and pools, call what they are given: a `time.sleep` is theirs not.
-_REAL_TIME = _REAL_SLEEPS | {
-    "asyncio",
-    "trio",
-    "anyio",
-    "uvloop",
-    "threading",
-    "queue",
-    "concurrent",
-    "socket",
-    "select",
-}
+# Loops and pools measure their waits in real time; a `time.sleep` that they call is one that they were given to call.
+_REAL_TIME = _REAL_SLEEPS | {"asyncio", "trio", "anyio", "threading", "queue", "concurrent", "socket", "select"}
 
 _READERS = ("time", "monotonic", "perf_counter")
 
