@@ -95,8 +95,8 @@ def locate(frame: FrameType | None, call: str) -> Site | None:
     inner = step[:index] if index is not None else step
     return Site(
         place=place_of(shown[-1]),
-        stack=tuple(place_of(each) for each in reversed(shown)),
-        call=_public_name(inner, call),
+        stack=tuple(place_of(each) for each in reversed(shown) if not _is_frozen(each)),
+        call=call if call == "import" else _public_name(inner, call),
         inner=inner,
         step=step,
     )
@@ -108,9 +108,8 @@ def module_of(frame: FrameType) -> str:
     return name if isinstance(name, str) else ""
 
 
-def called_by_loop(frame: FrameType | None) -> bool:
-    """Tell whether *frame* is an event loop's own, which has no user's call below it."""
-    return frame is not None and module_of(frame).partition(".")[0] in LOOP_LIBRARIES
+def _is_frozen(frame: FrameType) -> bool:
+    return frame.f_code.co_filename.startswith("<frozen")
 
 
 def _split(frame: FrameType | None) -> tuple[tuple[FrameType, ...], tuple[FrameType, ...]]:

@@ -7,7 +7,7 @@ import contextvars
 import fnmatch
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .frames import module_of
@@ -87,9 +87,7 @@ def _innocent(
     def words(text: str | None) -> frozenset[str] | None:
         return frozenset(text.split()) if text is not None else None
 
-    return Innocent(
-        frozenset(modules.split()), reason, words(functions), words(kinds), frozenset(but_not.split())
-    )
+    return Innocent(frozenset(modules.split()), reason, words(functions), words(kinds), frozenset(but_not.split()))
 
 
 # Where loop libraries call what they were given: not their own doing.
@@ -116,7 +114,10 @@ INNOCENTS: tuple[Innocent, ...] = (
     ),
     _innocent("asyncio waits for its own worker threads as it ends", "asyncio.base_events", kinds="join lock"),
     _innocent(
-        "trio asks whether the name is numeric already", "trio._socket", functions="getaddrinfo getnameinfo", kinds="dns"
+        "trio asks whether the name is numeric already",
+        "trio._socket",
+        functions="getaddrinfo getnameinfo",
+        kinds="dns",
     ),
     _innocent("anyio gets a worker thread", "anyio._backends", kinds="queue lock", but_not=_HAND_OVER),
 )
@@ -214,7 +215,6 @@ class Policy:
     """Parsed from `blocking.allow` unless given; share them between tests, so that their use adds up."""
     root: str = ""
     """The folder that path rules are relative to."""
-    _by_file: dict[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if not self.rules:

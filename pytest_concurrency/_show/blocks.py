@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 _MOST_FRAMES = 4
 _MOST_FINDINGS = 10
 _ALLOW = (
-    "Nothing else on that loop could run meanwhile. What may block is put into `with allow_blocking(reason):`, or named in"
-    " concurrency_allow_blocking."
+    "Nothing else on that loop could run meanwhile. What may block is put into `with allow_blocking(reason):`,"
+    " or named in concurrency_allow_blocking."
 )
 
 
@@ -78,7 +78,7 @@ def _paragraph(finding: Finding, page: Page) -> str:
 
 
 def _between(finding: Finding) -> list[Place]:
-    """Return the frames between the user's line and the call, the outermost first, the middle left out if there are many."""
+    """Return the frames between the user's line and the call, outermost first; of many, the ends."""
     between = list(finding.worst.stack[1:])
     if len(between) > _MOST_FRAMES:
         half = _MOST_FRAMES // 2

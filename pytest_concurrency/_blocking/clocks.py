@@ -1,0 +1,117 @@
+"""What a thread did with its time, as the kernel counted it: computing, waiting for a processor, or blocked.
+
+A threshold on wall time turns a clean test red on a busy machine. Time spent in the queue for a processor is the
+machine's doing and is never held against anybody.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from time import perf_counter, thread_time
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
+
+class Reading(NamedTuple):
+    """The clocks of one thread at one instant, in seconds."""
+
+    wall: float
+    cpu: float
+    """Spent computing, for the program or for the program in the kernel."""
+    user: float
+    """The part of it outside the kernel."""
+    queued: float
+    """Spent ready to run, while no processor was free."""
+
+
+class Spent(NamedTuple):
+    """What happened between two readings."""
+
+    wall: float
+    cpu: float
+    user: float
+    queued: float
+
+    @property
+    def own(self) -> float:
+        """Seconds that the thread is answerable for: all but the wait for a processor."""
+        return max(0.0, self.wall - self.queued)
+
+    @property
+    def blocked(self) -> float:
+        """Seconds in which the thread neither computed nor wanted to."""
+        return max(0.0, self.wall - self.cpu - self.queued)
+
+    @property
+    def outside(self) -> float:
+        """Seconds spent blocked or in the kernel: what input and output cost."""
+        return max(0.0, self.wall - self.user - self.queued)
+
+
+def between(earlier: Reading, later: Reading) -> Spent:
+    """Return what happened from *earlier* to *later*, two readings of the same thread."""
+    return Spent(*(b - a for a, b in zip(earlier, later, strict=True)))
+
+
+class ThreadClocks:
+    """Reads the clocks of the thread that asks."""
+
+    def __init__(self, clock: Callable[[], float] = perf_counter) -> None:
+        self._clock = clock
+        self._local = threading.local()
+        self._thread_usage = getattr(resource, "RUSAGE_THREAD", None)
+
+    @property
+    def knows_the_queue(self) -> bool:
+        """Whether this system says how long a thread waited for a processor."""
+        return self._queue_file() is not None
+
+    def read(self) -> Reading:
+        """Return the clocks of this thread now."""
+        cpu = thread_time()
+        user = resource.getrusage(self._thread_usage).ru_utime if self._thread_usage is not None else cpu
+        return Reading(self._clock(), cpu, user, self._queued())
+
+    def _queued(self) -> float:
+        file = self._queue_file()
+        if file is None:
+            return 0.0
+        try:
+            return int(os.pread(file.number, 96, 0).split()[1]) / 1e9
+        except (OSError, IndexError, ValueError):
+            return 0.0
+
+    def _queue_file(self) -> _QueueFile | None:
+        # Per thread, and opened anew in a forked child, where the old one tells of the parent's thread.
+        known = getattr(self._local, "file", None)
+        if known is None or known[0] != os.getpid():
+            known = self._local.file = (os.getpid(), _QueueFile.open())
+        found: _QueueFile | None = known[1]
+        return found
+
+
+class _QueueFile:
+    """The kernel's scheduling figures of one thread, kept open as long as the thread lives."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    @classmethod
+    def open(cls) -> _QueueFile | None:
+        try:
+            return cls(os.open("/proc/thread-self/schedstat", os.O_RDONLY | os.O_CLOEXEC))
+        except OSError:
+            return None
+
+    def __del__(self) -> None:
+        with contextlib.suppress(OSError):
+            os.close(self.number)

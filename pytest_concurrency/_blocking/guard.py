@@ -1,0 +1,334 @@
+"""The detector: hears of every call that can block, asks whether it is on a loop and whether it may, and reports it."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from .._imports import when_imported
+from .._sequence import next_number
+from .._trace import Block
+from . import audit
+from .clocks import ThreadClocks, between
+from .frames import Site, locate
+from .imports import ImportTimer
+from .kinds import instead
+from .loops import LIBRARIES, running_backend, running_loop, running_task
+from .policy import Policy, innocent, is_importing
+from .seams import SEAMS, builtin_installed, installed
+from .turns import Turns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+    from .._settings import Blocking
+    from .clocks import Spent
+    from .seams import Seam
+
+WEIGHED = frozenset({"file"})
+"""Kinds whose calls have no end that is announced: weighed when the loop's turn ends."""
+_UNSEEN = 0.001
+"""Seconds below which a weighed call is not worth a word, unless its kind was asked for by name."""
+
+_guards: list[Guard] = []
+"""Those in force, the innermost last: a pytest run inside a pytest run has its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A call that has begun."""
+
+    kind: str
+    detail: str
+    site: Site
+    backend: str
+    allowed: str | None
+    strand: int | None
+    task: str | None
+    number: int
+    start: float
+
+
+class Guard:
+    """Reports every call that blocks an event loop, in any thread, while it is installed."""
+
+    def __init__(
+        self, blocking: Blocking, on_failure: Callable[[str], None], clock: Callable[[], float] = perf_counter
+    ) -> None:
+        self.on_block: Callable[[Block], None] | None = None
+        """Told of every block that is seen, in the thread where it happens; also of those that are allowed."""
+        self.strand_here: Callable[[], int | None] | None = None
+        self._on_failure = on_failure
+        self._clock = clock
+        self._clocks = ThreadClocks(clock)
+        self._turns = Turns(self._clocks, self._weigh)
+        self._imports = ImportTimer()
+        self._local = threading.local()
+        self._undo = ExitStack()
+        self._armed = False
+        self._broken = False
+        self._observe = False
+        self._policy = Policy(blocking)
+        self._active = False
+
+    @property
+    def policy(self) -> Policy:
+        """What is allowed now, and what happens to the rest."""
+        return self._policy
+
+    @policy.setter
+    def policy(self, policy: Policy) -> None:
+        self._policy = policy
+        self._switch()
+
+    @property
+    def observe(self) -> bool:
+        """Report what blocks even where the policy's mode is `off`: a recording wants to know."""
+        return self._observe
+
+    @observe.setter
+    def observe(self, observe: bool) -> None:
+        self._observe = observe
+        self._switch()
+
+    def install(self) -> None:
+        """Begin to listen, over the guard in force until now; most of it waits until there is an event loop library."""
+        _guards.append(self)
+        try:
+            if sys.version_info < (3, 13):
+                # No event tells of it there. At once, and not when a loop library comes: every `from time import sleep`
+                # from now on takes the wrapper.
+                import time
+
+                self._undo.enter_context(builtin_installed(time, "sleep", self._sleeps))
+            for library in LIBRARIES:
+                self._undo.enter_context(when_imported(library, self._arm))
+        except Exception as error:
+            self._fail(error)
+        self._switch()
+
+    def remove(self) -> None:
+        """Undo all that was installed, and give way to the guard that was in force before."""
+        if self in _guards:
+            _guards.remove(self)
+        self._active = False
+        self._imports.stop()
+        self._undo.close()
+        audit.listen(None)
+        if _guards:
+            _guards[-1]._switch()
+
+    def _arm(self) -> None:
+        if self._armed:
+            return
+        self._armed = True
+        try:
+            self._undo.enter_context(self._turns.watch())
+            for seam in SEAMS:
+                self._undo.enter_context(when_imported(seam.module, partial(self._put_in, seam)))
+        except Exception as error:
+            self._fail(error)
+        self._switch()
+
+    def _put_in(self, seam: Seam) -> None:
+        self._undo.enter_context(installed(seam, self._enter, self._leave))
+
+    def _switch(self) -> None:
+        """Listen where there is something to listen for and somebody to tell."""
+        in_force = bool(_guards) and _guards[-1] is self
+        wanted = self._observe or self._policy.blocking.mode != "off"
+        self._active = in_force and wanted and self._armed and not self._broken
+        if in_force:
+            audit.listen(self._audited if self._active else None)
+
+    def _fail(self, error: BaseException) -> None:
+        # Our own mistake must not become the user's: from here on nothing is watched, and that is said.
+        if self._broken:
+            return
+        self._broken = True
+        self._active = False
+        if _guards and _guards[-1] is self:
+            audit.listen(None)
+        self._on_failure(f"the blocking detector failed and has switched itself off: {type(error).__name__}: {error}")
+
+    # What it hears
+
+    def _audited(self, event: str, args: tuple[Any, ...]) -> None:
+        __tracebackhide__ = True
+        backend = running_backend()
+        if backend is None or not self._active:
+            return
+        known = audit.EVENTS[event]
+        if self._turns.weighing:
+            self._safely(self._turns.pause)
+        call = None
+        if known.kind not in ("import", "file") or not self._imports.importing:
+            try:
+                detail = known.describe(args)
+                if detail is not None:
+                    # This method and the hook that called it are not the caller.
+                    call = self._begin(known.kind, known.call, detail, backend, sys._getframe(2))
+            except Exception as error:
+                self._fail(error)
+        if call is None:
+            return
+        self._stop_if_asked(call)
+        if known.kind == "import":
+            self._safely(partial(self._time_import, call))
+        elif known.kind in WEIGHED:
+            self._safely(partial(self._turns.mark, call, running_loop() if backend != "trio" else None))
+        else:
+            self._safely(partial(self._report, call, float(args[0]) if event == "time.sleep" else None))
+
+    def _sleeps(self, seconds: Any = 0, *rest: Any, **more: Any) -> None:
+        """Hear of a `time.sleep` where no audit event tells of it."""
+        __tracebackhide__ = True
+        if not self._active:
+            return
+        backend = running_backend()
+        if backend is None:
+            return
+        call = None
+        try:
+            if isinstance(seconds, (int, float)) and seconds > 0 and not rest and not more:
+                detail = audit.seconds_text(seconds)
+                call = self._begin("sleep", "time.sleep", detail, backend, sys._getframe(2))
+        except Exception as error:
+            self._fail(error)
+        if call is not None:
+            self._stop_if_asked(call)
+            self._safely(partial(self._report, call, float(seconds)))
+
+    def _enter(self, kind: str, name: str, detail: str) -> _Call | None:
+        """Hear of a wrapped call that can wait; what is returned is given to `_leave` when it is over."""
+        __tracebackhide__ = True
+        backend = running_backend()
+        # A wrapped call inside a wrapped call is part of it.
+        if not self._active or backend is None or getattr(self._local, "inside", False):
+            return None
+        try:
+            call = self._begin(kind, name, detail, backend, sys._getframe(2))
+        except Exception as error:
+            self._fail(error)
+            return None
+        if call is not None:
+            self._stop_if_asked(call)
+            self._local.inside = True
+        return call
+
+    def _leave(self, call: _Call) -> None:
+        self._local.inside = False
+        self._safely(lambda: self._report(call, self._clock() - call.start))
+
+    def _time_import(self, call: _Call) -> None:
+        self._imports.time(partial(self._imported, call, self._clocks.read()))
+
+    def _imported(self, call: _Call, begun: Any) -> None:
+        self._safely(lambda: self._report(call, between(begun, self._clocks.read()).own))
+
+    def _weigh(self, weighed: list[tuple[_Call, Spent]]) -> None:
+        self._safely(partial(self._report_weighed, weighed))
+
+    # What it makes of it
+
+    def _begin(self, kind: str, name: str, detail: str, backend: str, frame: FrameType) -> _Call | None:
+        """Return the call if it blocks a loop and is not innocent."""
+        policy = self._policy
+        if getattr(self._local, "busy", False) or not (self._observe or kind in policy.blocking.kinds):
+            return None
+        self._local.busy = True
+        try:
+            site = locate(frame, name)
+            if site is None or innocent(kind, site.inner) is not None:
+                return None
+            # From 3.15 on the event comes from inside the import system's first function.
+            if kind == "import" and is_importing(site.step[1:]):
+                return None
+            return _Call(
+                kind=kind,
+                detail=detail,
+                site=site,
+                backend=backend,
+                allowed=policy.allowed(site, name),
+                strand=self.strand_here() if self.strand_here is not None else None,
+                task=running_task(backend),
+                number=next_number(),
+                start=self._clock(),
+            )
+        finally:
+            self._local.busy = False
+
+    def _stop_if_asked(self, call: _Call) -> None:
+        __tracebackhide__ = True
+        blocking = self._policy.blocking
+        if (
+            blocking.mode == "raise"
+            and call.allowed is None
+            and call.kind in blocking.kinds - blocking.past_threshold - {"import"}
+            # A module that is only half executed would stay behind.
+            and not is_importing(call.site.step)
+        ):
+            self._safely(partial(self._report, call, None))
+            _raise(call)
+
+    def _report_weighed(self, weighed: list[tuple[_Call, Spent]]) -> None:
+        past = self._policy.blocking.past_threshold
+        sums: dict[tuple[object, ...], tuple[_Call, float]] = {}
+        for call, spent in weighed:
+            key = (call.site.place, call.site.call, call.kind, call.allowed, call.strand)
+            first, seconds = sums.get(key, (call, 0.0))
+            sums[key] = (first, seconds + spent.outside)
+        for call, seconds in sums.values():
+            if seconds >= _UNSEEN or call.kind not in past:
+                self._report(call, seconds)
+
+    def _report(self, call: _Call, seconds: float | None) -> None:
+        if self.on_block is None or not self._active:
+            return
+        blocking = self._policy.blocking
+        long_enough = seconds is not None and seconds >= blocking.threshold
+        block = Block(
+            kind=call.kind,
+            call=call.site.call,
+            place=call.site.place,
+            seconds=seconds,
+            backend=call.backend,
+            stack=call.site.stack,
+            strand=call.strand,
+            task=call.task,
+            detail=call.detail,
+            allowed=call.allowed,
+            hinders=long_enough or call.kind not in blocking.past_threshold,
+            first=call.number,
+            last=next_number(),
+            start=call.start,
+            end=call.start + (seconds or 0.0),
+        )
+        self.on_block(block)
+
+    def _safely(self, do: Callable[[], None]) -> None:
+        """Do what may go wrong, and what may itself make calls that are heard of."""
+        busy = getattr(self._local, "busy", False)
+        self._local.busy = True
+        try:
+            do()
+        except Exception as error:
+            self._fail(error)
+        finally:
+            self._local.busy = busy
+
+
+def _raise(call: _Call) -> NoReturn:
+    __tracebackhide__ = True
+    from .._errors import BlockingCallError
+
+    advice = instead(call.site.call, call.kind, call.backend)
+    use = f"; use {advice}" if advice else ""
+    shown = f"{call.site.call}({call.detail})" if call.detail else call.site.call
+    raise BlockingCallError(f"{shown} would block the {call.backend} event loop{use}")

@@ -1,0 +1,192 @@
+"""One turn of an event loop: from when its selector comes back to when it is asked again.
+
+Files that are opened in a turn are weighed when it ends, by the kernel's clocks. What a turn costs when nothing
+happens in it is two looks at a clock.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from .._imports import when_imported
+from .._patching import patched
+from .clocks import between
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from .clocks import Reading, Spent, ThreadClocks
+
+    Weigh = Callable[["list[tuple[Any, Spent]]"], None]
+
+
+class Turn:
+    """The present turn of the loop on one thread, and what is to be weighed when it ends."""
+
+    __slots__ = ("_clocks", "_open", "_weigh", "_weighed")
+
+    def __init__(self, clocks: ThreadClocks, weigh: Weigh) -> None:
+        self._clocks = clocks
+        self._weigh = weigh
+        self._open: tuple[Any, Reading] | None = None
+        self._weighed: list[tuple[Any, Spent]] = []
+
+    @property
+    def pending(self) -> bool:
+        """Whether something is to be weighed when the turn ends."""
+        return self._open is not None or bool(self._weighed)
+
+    def mark(self, what: Any) -> None:
+        """Begin to weigh *what*: it lasts until something else is heard of, or the end of the turn, at most."""
+        self.pause()
+        self._open = (what, self._clocks.read())
+
+    def pause(self) -> None:
+        """What was being weighed is over."""
+        if self._open is not None:
+            what, begun = self._open
+            self._open = None
+            self._weighed.append((what, between(begun, self._clocks.read())))
+
+    def close(self) -> None:
+        """Weigh what was marked in this turn."""
+        self.pause()
+        if self._weighed:
+            weighed, self._weighed = self._weighed, []
+            self._weigh(weighed)
+
+
+class Turns:
+    """Knows when a turn of any loop in the program ends."""
+
+    def __init__(self, clocks: ThreadClocks, weigh: Weigh) -> None:
+        self._clocks = clocks
+        self._weigh = weigh
+        self._local = threading.local()
+
+    def here(self) -> Turn:
+        """Return the turn on this thread."""
+        turn: Turn | None = getattr(self._local, "turn", None)
+        if turn is None:
+            turn = self._local.turn = Turn(self._clocks, self._weigh)
+        return turn
+
+    @property
+    def weighing(self) -> bool:
+        """Whether something is being weighed on this thread."""
+        turn: Turn | None = getattr(self._local, "turn", None)
+        return turn is not None and turn._open is not None
+
+    def pause(self) -> None:
+        """What was being weighed on this thread is over."""
+        self.here().pause()
+
+    def mark(self, what: Any, loop: Any) -> None:
+        """Weigh *what* at the end of this turn; *loop* is the asyncio loop that runs here, if one does."""
+        turn = self.here()
+        if loop is not None and not turn.pending and not getattr(self._local, "watched", 0):
+            # No selector to see: a callback of our own in the next turn tells that this one has ended.
+            loop.call_soon(turn.close)
+        turn.mark(what)
+
+    @contextmanager
+    def watch(self) -> Iterator[None]:
+        """Watch every loop that starts inside the `with` block."""
+        with ExitStack() as undo:
+            undo.enter_context(when_imported("asyncio", lambda: undo.enter_context(self._watch_asyncio())))
+            undo.enter_context(when_imported("uvloop", lambda: undo.enter_context(self._watch_uvloop())))
+            undo.enter_context(when_imported("trio", lambda: undo.enter_context(self._watch_trio())))
+            yield
+
+    @contextmanager
+    def _watch_asyncio(self) -> Iterator[None]:
+        from asyncio import BaseEventLoop
+
+        def make(original: Callable[[Any], None]) -> Callable[[Any], None]:
+            def run_forever(loop: Any) -> None:
+                __tracebackhide__ = True
+                with self._selecting(loop):
+                    original(loop)
+
+            return run_forever
+
+        with patched(BaseEventLoop, "run_forever", make):
+            yield
+
+    @contextmanager
+    def _selecting(self, loop: Any) -> Iterator[None]:
+        selector = getattr(loop, "_selector", None)
+        turn = self.here()
+        if not hasattr(selector, "__dict__"):
+            yield
+            turn.close()
+            return
+
+        def make(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
+            def select(timeout: float | None = None) -> Any:
+                if turn.pending:
+                    turn.close()
+                return original(timeout)
+
+            return select
+
+        before = getattr(self._local, "watched", 0)
+        self._local.watched = before + 1
+        try:
+            with patched(selector, "select", make):
+                yield
+        finally:
+            self._local.watched = before
+            turn.close()
+
+    @contextmanager
+    def _watch_uvloop(self) -> Iterator[None]:
+        import uvloop
+
+        def make(original: Callable[[Any], None]) -> Callable[[Any], None]:
+            def run_forever(loop: Any) -> None:
+                __tracebackhide__ = True
+                try:
+                    original(loop)
+                finally:
+                    self.here().close()
+
+            return run_forever
+
+        with patched(uvloop.Loop, "run_forever", make):
+            yield
+
+    @contextmanager
+    def _watch_trio(self) -> Iterator[None]:
+        run = sys.modules.get("trio._core._run")
+
+        def make(original: Callable[..., Any]) -> Callable[..., Any]:
+            def setup_runner(clock: Any, instruments: Any, *args: Any, **kwargs: Any) -> Any:
+                return original(clock, [*instruments, _TrioTurns(self)], *args, **kwargs)
+
+            return setup_runner
+
+        if run is None:
+            yield
+            return
+        with patched(run, "setup_runner", make):
+            yield
+
+
+class _TrioTurns:
+    """A trio instrument: a turn ends when trio waits for input and output."""
+
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+        self._turn: Turn | None = None
+
+    def before_io_wait(self, timeout: float) -> None:
+        if self._turn is None:
+            self._turn = self._turns.here()
+        self._turn.close()
+
+    def after_run(self) -> None:
+        self._turns.here().close()
