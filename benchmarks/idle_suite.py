@@ -1,8 +1,8 @@
 """What the plugin costs a suite that does not use it: trivial tests, with it and with `-p no:pytest_concurrency`.
 
-Run it with `python benchmarks/idle_suite.py [--tests 2000] [--rounds 7]`. You will see seconds, both ways, and their
-ratio. The two take turns, and the first turn changes from round to round, so that a machine that gets slower or
-faster meanwhile does so for both. Compare the CPU times: they leave out what the rest of the machine was doing.
+Run it with `python benchmarks/idle_suite.py [--tests 2000] [--rounds 15]`. You will see seconds, both ways, and their
+ratio. The two take turns, and who begins changes from round to round, so that a machine that gets slower or faster
+meanwhile does so for both. On a busy machine trust the last line: it compares each run with its neighbour, by CPU time.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def timed(folder: Path, options: list[str]) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--tests", type=int, default=2000)
-    parser.add_argument("--rounds", type=int, default=7, help="Runs each way")
+    parser.add_argument("--rounds", type=int, default=15, help="Runs each way")
     arguments = parser.parse_args()
 
     installed = importlib.metadata.entry_points(group="pytest11", name="pytest_concurrency")
@@ -69,6 +69,9 @@ def main() -> None:
         print(f"{way:12}" + "".join(f"{figure:12.3f}" for figure in figures[way]))
     ratios = [with_ / without for with_, without in zip(figures["with"], figures["without"], strict=True)]
     print(f"{'ratio':12}" + "".join(f"{ratio:12.3f}" for ratio in ratios))
+    pairs = sorted(with_[1] / without[1] for with_, without in zip(taken["with"], taken["without"], strict=True))
+    low, middle, high = statistics.quantiles(pairs, n=4)
+    print(f"\nratio of neighbours, by CPU time: {middle:.3f} (half of them between {low:.3f} and {high:.3f})")
 
 
 if __name__ == "__main__":
