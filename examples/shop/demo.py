@@ -126,8 +126,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.json")
         code = run_pytest(report)
-        if not report.exists():
-            print(f"pytest ended with exit code {code} and wrote no report")
+        if code not in (0, 1) or not report.exists():
+            print(f"\npytest ended with exit code {code}: the tests did not run to their end")
             return 1
         tests = {test["nodeid"]: test for test in json.loads(report.read_text(encoding="utf-8"))["tests"]}
 
