@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from . import _markers, _settings
+from . import _markers, _settings, _timing
 from ._errors import ConcurrencyError
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ def pytest_configure(config: pytest.Config) -> None:
         from ._reporting import Reporting
 
         config.pluginmanager.register(Reporting(settings.reports), "pytest_concurrency_reporting")
-    for line in _markers.DOCS:
+    config.pluginmanager.register(_timing, "pytest_concurrency_timing")
+    for line in (*_markers.DOCS, *_timing.DOCS):
         config.addinivalue_line("markers", line)
 
 
@@ -112,7 +113,7 @@ def pytest_runtest_makereport(
 
 def _show_as_text(report: pytest.TestReport, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
     """Show a verdict that this plugin raised, and not the test, as its message alone."""
-    raised_here = str(excinfo.traceback[-1].path) == __file__
+    raised_here = str(excinfo.traceback[-1].path) in (__file__, _timing.__file__)
     if not raised_here or report.outcome != "failed":
         return
     shown: Any = excinfo.getrepr(style="value")

@@ -77,10 +77,11 @@ def refuse(timeline: Timeline, undo: ExitStack, cls: type) -> None:
 
 def _drop(loop: Any, run: Callable[..., Any], awaitable: Any = None) -> None:
     """Throw away what was to be run, so that it is neither left pending nor never awaited."""
-    coroutine = awaitable.get_coro() if isinstance(awaitable, asyncio.Task) else awaitable
-    if inspect.iscoroutine(coroutine) and inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+    outer: Any = awaitable.get_coro() if isinstance(awaitable, asyncio.Task) else awaitable
+    if inspect.iscoroutine(outer) and inspect.getcoroutinestate(outer) == inspect.CORO_CREATED:
+        frame: Any = outer.cr_frame
         # `uvloop.run(main())` wraps the user's coroutine in one of its own.
-        for value in list(coroutine.cr_frame.f_locals.values()):
+        for value in list(frame.f_locals.values()):
             if inspect.iscoroutine(value):
                 value.close()
     if asyncio.iscoroutine(awaitable):

@@ -1,0 +1,104 @@
+"""The hooks behind `virtual_clock` and `must_finish_within`: wiring only."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from contextlib import ExitStack
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ._errors import DeadlineError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from ._virtual_time import VirtualClock
+
+DOCS = (
+    "must_finish_within(seconds): the test body takes at most that long; on the virtual clock, exactly measured",
+    "virtual_clock(*, patch_time=False): the test's asyncio or trio loop runs on virtual time: sleeping costs nothing"
+    " and durations are exact",
+)
+
+_clock_key = pytest.StashKey["VirtualClock"]()
+_undo_key = pytest.StashKey[ExitStack]()
+
+
+@pytest.fixture
+def virtual_clock(request: pytest.FixtureRequest) -> VirtualClock:
+    """The clock on which this test's event loops run: `now`, `elapsed` (seconds) and `advance(seconds)`."""
+    clock: VirtualClock = request.node.stash[_clock_key]
+    return clock
+
+
+def _must_finish_within(seconds: float) -> float:
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < math.inf:
+        raise ValueError(f"expected seconds, such as 0.5, not {seconds!r}")
+    return seconds
+
+
+def _virtual_clock(*, patch_time: bool = False) -> bool:
+    if not isinstance(patch_time, bool):
+        raise TypeError(f"patch_time={patch_time!r}: expected True or False")
+    return patch_time
+
+
+def _argument(item: pytest.Item, parse: Any) -> Any:
+    """Return what the nearest marker named as *parse* asks for, None where there is no such marker."""
+    name = parse.__name__.removeprefix("_")
+    mark = item.get_closest_marker(name)
+    if mark is None:
+        return None
+    try:
+        inspect.signature(parse).bind(*mark.args, **mark.kwargs)
+        return parse(*mark.args, **mark.kwargs)
+    except (TypeError, ValueError) as error:
+        written = [*map(repr, mark.args), *(f"{key}={value!r}" for key, value in mark.kwargs.items())]
+        problem = f"@pytest.mark.{name}({', '.join(written)}): {error}"
+    # Outside the handler: the reader is not to see two tracebacks of one mistake.
+    pytest.fail(problem, pytrace=False)
+
+
+# First, so that the loops that fixtures make are on virtual time from the start.
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
+    patch_time = _argument(item, _virtual_clock)
+    _argument(item, _must_finish_within)
+    if patch_time is not None or "virtual_clock" in getattr(item, "fixturenames", ()):
+        from ._virtual_time import VirtualClock
+
+        clock = item.stash[_clock_key] = VirtualClock()
+        undo = item.stash[_undo_key] = ExitStack()
+        undo.enter_context(clock.install(patch_time=bool(patch_time)))
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    limit = _argument(item, _must_finish_within)
+    clock = item.stash.get(_clock_key, None)
+    began = perf_counter()
+    if clock is not None:
+        clock.start_body()
+    # The body's own exception, a skip and Ctrl-C pass: there is no verdict over them.
+    result = yield
+    if limit is not None:
+        from ._judge.deadline import judge
+
+        elapsed = perf_counter() - began if clock is None else clock.elapsed
+        if problem := judge(elapsed, limit, virtual=clock is not None):
+            raise DeadlineError(problem)
+    return result
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
+    try:
+        return (yield)
+    finally:
+        if _undo_key in item.stash:
+            item.stash[_undo_key].close()
+            del item.stash[_undo_key]
