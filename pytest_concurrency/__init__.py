@@ -16,12 +16,18 @@ from ._errors import OverlapError as OverlapError
 from ._errors import ParallelismError as ParallelismError
 
 if TYPE_CHECKING:
+    from ._blocking.policy import allow_blocking as allow_blocking
     from ._concurrency import Concurrency as Concurrency
     from ._concurrency import RecordedSpan as RecordedSpan
     from ._concurrency import record as record
 
 # Loaded when asked for: a suite that uses none of it must not pay for it at start-up.
-_LAZY = {"Concurrency": "_concurrency", "RecordedSpan": "_concurrency", "record": "_concurrency"}
+_LAZY = {
+    "Concurrency": "_concurrency",
+    "RecordedSpan": "_concurrency",
+    "allow_blocking": "_blocking.policy",
+    "record": "_concurrency",
+}
 
 __all__ = [
     "BlockingCallError",
@@ -36,6 +42,7 @@ __all__ = [
     "OverlapError",
     "ParallelismError",
     "RecordedSpan",
+    "allow_blocking",
     "record",
 ]
 

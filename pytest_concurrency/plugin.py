@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from . import _markers, _settings, _timing
-from ._errors import ConcurrencyError
+from . import _blocking_run, _markers, _settings, _timing
+from ._errors import ConcurrencyError, ConcurrencyWarning
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -17,10 +17,25 @@ if TYPE_CHECKING:
 
 _settings_key = pytest.StashKey[_settings.Settings]()
 _session_key = pytest.StashKey["Session"]()
+_blocking_key = pytest.StashKey[_blocking_run.BlockingRun]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     _settings.add_options(parser)
+
+
+# Before the conftest files: what they and the program import is to be seen from the start.
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    _start_blocking(early_config)
+
+
+def _start_blocking(config: pytest.Config) -> _blocking_run.BlockingRun:
+    if _blocking_key not in config.stash:
+        run = config.stash[_blocking_key] = _blocking_run.BlockingRun()
+        config.add_cleanup(run.stop)
+        run.start()
+    return config.stash[_blocking_key]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -30,7 +45,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
         config.pluginmanager.register(Reporting(settings.reports), "pytest_concurrency_reporting")
     config.pluginmanager.register(_timing, "pytest_concurrency_timing")
-    for line in (*_markers.DOCS, *_timing.DOCS):
+    blocking = _start_blocking(config)
+    blocking.configure(settings.blocking, str(config.rootpath))
+    blocking.session_of = lambda item: item.stash.get(_session_key, None)
+    blocking.is_recorded, blocking.page_of = _is_recorded, _page
+    config.pluginmanager.register(blocking, "pytest_concurrency_blocking")
+    for line in (*_markers.DOCS, *_timing.DOCS, *_blocking_run.DOCS):
         config.addinivalue_line("markers", line)
 
 
@@ -101,7 +121,7 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if call.excinfo is not None and isinstance(call.excinfo.value, ConcurrencyError):
+    if call.excinfo is not None and isinstance(call.excinfo.value, (ConcurrencyError, ConcurrencyWarning)):
         _show_as_text(report, call.excinfo)
     session = item.stash.get(_session_key, None)
     if session is not None and call.when == "teardown" and item.config.stash[_settings_key].reports:
@@ -113,7 +133,7 @@ def pytest_runtest_makereport(
 
 def _show_as_text(report: pytest.TestReport, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
     """Show a verdict that this plugin raised, and not the test, as its message alone."""
-    raised_here = str(excinfo.traceback[-1].path) in (__file__, _timing.__file__)
+    raised_here = str(excinfo.traceback[-1].path) in (__file__, _timing.__file__, _blocking_run.__file__)
     if not raised_here or report.outcome != "failed":
         return
     shown: Any = excinfo.getrepr(style="value")

@@ -6,11 +6,11 @@ detector listens, it does one look-up in an empty table.
 
 from __future__ import annotations
 
-import ipaddress
 import os
-import socket as socket_module
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .early import LISTENERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,11 +28,12 @@ class Event(NamedTuple):
     """From the event's arguments to a few words about them, or None where this call cannot wait."""
 
 
-_live: dict[str, Listener] = {}
+_SOCK_DGRAM = 2
+
 _state = {"installed": False}
 
 
-def _hook(event: str, args: tuple[Any, ...], _get: Callable[[str], Listener | None] = _live.get) -> None:
+def _hook(event: str, args: tuple[Any, ...], _get: Callable[[str], Listener | None] = LISTENERS.get) -> None:
     __tracebackhide__ = True
     listener = _get(event)
     if listener is not None:
@@ -42,12 +43,12 @@ def _hook(event: str, args: tuple[Any, ...], _get: Callable[[str], Listener | No
 def listen(listener: Listener | None) -> None:
     """Send the events of the table to *listener* alone from now on, to nobody where it is None."""
     if listener is None:
-        _live.clear()
+        LISTENERS.clear()
         return
     if not _state["installed"]:
         _state["installed"] = True
         sys.addaudithook(_hook)
-    _live.update(dict.fromkeys(EVENTS, listener))
+    LISTENERS.update(dict.fromkeys(EVENTS, listener))
 
 
 def _text(value: object) -> str:
@@ -64,7 +65,8 @@ def _first(args: tuple[Any, ...]) -> str | None:
 
 
 def _sleep(args: tuple[Any, ...]) -> str | None:
-    return seconds_text(args[0]) if args[0] > 0 else None
+    seconds = float(args[0])
+    return seconds_text(seconds) if seconds > 0 else None
 
 
 def seconds_text(seconds: float) -> str:
@@ -82,7 +84,7 @@ def _opened(args: tuple[Any, ...]) -> str | None:
 
 def _connected(args: tuple[Any, ...]) -> str | None:
     sock, address = args[0], args[1]
-    if sock.gettimeout() == 0 or sock.type == socket_module.SOCK_DGRAM:
+    if sock.gettimeout() == 0 or sock.type == _SOCK_DGRAM:
         return None
     return address_text(address)
 
@@ -105,11 +107,15 @@ def _resolved(args: tuple[Any, ...]) -> str | None:
 
 def is_numeric(host: str) -> bool:
     """Tell whether *host* is an address already, which nobody has to look up."""
-    try:
-        ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    return True
+    # The event comes from this module, so it is there.
+    socket = sys.modules["_socket"]
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, host.partition("%")[0])
+        except OSError:
+            continue
+        return True
+    return False
 
 
 def _name_of(args: tuple[Any, ...]) -> str | None:

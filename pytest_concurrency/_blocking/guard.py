@@ -15,12 +15,13 @@ from .._sequence import next_number
 from .._trace import Block
 from . import audit
 from .clocks import ThreadClocks, between
+from .early import sleep_announced
 from .frames import Site, locate
 from .imports import ImportTimer
 from .kinds import instead
 from .loops import LIBRARIES, running_backend, running_loop, running_task
 from .policy import Policy, innocent, is_importing
-from .seams import SEAMS, builtin_installed, installed
+from .seams import SEAMS, installed
 from .turns import Turns
 
 if TYPE_CHECKING:
@@ -101,12 +102,7 @@ class Guard:
         """Begin to listen, over the guard in force until now; most of it waits until there is an event loop library."""
         _guards.append(self)
         try:
-            if sys.version_info < (3, 13):
-                # No event tells of it there. At once, and not when a loop library comes: every `from time import sleep`
-                # from now on takes the wrapper.
-                import time
-
-                self._undo.enter_context(builtin_installed(time, "sleep", self._sleeps))
+            self._undo.enter_context(sleep_announced())
             for library in LIBRARIES:
                 self._undo.enter_context(when_imported(library, self._arm))
         except Exception as error:
@@ -123,6 +119,15 @@ class Guard:
         audit.listen(None)
         if _guards:
             _guards[-1]._switch()
+
+    def begin_count(self) -> None:
+        """Forget the loops that were seen so far; those that run at this moment are seen again."""
+        self._turns.begin_count()
+
+    @property
+    def loops_seen(self) -> int:
+        """How many loops have run since `begin_count`."""
+        return self._turns.seen
 
     def _arm(self) -> None:
         if self._armed:
@@ -167,15 +172,21 @@ class Guard:
         known = audit.EVENTS[event]
         if self._turns.weighing:
             self._safely(self._turns.pause)
-        call = None
-        if known.kind not in ("import", "file") or not self._imports.importing:
-            try:
-                detail = known.describe(args)
-                if detail is not None:
-                    # This method and the hook that called it are not the caller.
-                    call = self._begin(known.kind, known.call, detail, backend, sys._getframe(2))
-            except Exception as error:
-                self._fail(error)
+        if known.kind in ("import", "file") and self._imports.importing:
+            return
+        try:
+            detail = known.describe(args)
+        except Exception:
+            # Called in a way that the call itself will complain about.
+            detail = None
+        if detail is None:
+            return
+        try:
+            # This method and the hook that called it are not the caller.
+            call = self._begin(known.kind, known.call, detail, backend, sys._getframe(2))
+        except Exception as error:
+            self._fail(error)
+            return
         if call is None:
             return
         self._stop_if_asked(call)
@@ -185,25 +196,6 @@ class Guard:
             self._safely(partial(self._turns.mark, call, running_loop() if backend != "trio" else None))
         else:
             self._safely(partial(self._report, call, float(args[0]) if event == "time.sleep" else None))
-
-    def _sleeps(self, seconds: Any = 0, *rest: Any, **more: Any) -> None:
-        """Hear of a `time.sleep` where no audit event tells of it."""
-        __tracebackhide__ = True
-        if not self._active:
-            return
-        backend = running_backend()
-        if backend is None:
-            return
-        call = None
-        try:
-            if isinstance(seconds, (int, float)) and seconds > 0 and not rest and not more:
-                detail = audit.seconds_text(seconds)
-                call = self._begin("sleep", "time.sleep", detail, backend, sys._getframe(2))
-        except Exception as error:
-            self._fail(error)
-        if call is not None:
-            self._stop_if_asked(call)
-            self._safely(partial(self._report, call, float(seconds)))
 
     def _enter(self, kind: str, name: str, detail: str) -> _Call | None:
         """Hear of a wrapped call that can wait; what is returned is given to `_leave` when it is over."""
@@ -330,5 +322,5 @@ def _raise(call: _Call) -> NoReturn:
 
     advice = instead(call.site.call, call.kind, call.backend)
     use = f"; use {advice}" if advice else ""
-    shown = f"{call.site.call}({call.detail})" if call.detail else call.site.call
+    shown = f"{call.site.call} ({call.detail})" if call.detail else call.site.call
     raise BlockingCallError(f"{shown} would block the {call.backend} event loop{use}")

@@ -9,7 +9,6 @@ import contextlib
 import functools
 import sys
 import threading
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .audit import seconds_text
@@ -126,70 +125,3 @@ def installed(seam: Seam, enter: Enter, leave: Leave) -> Iterator[None]:
     finally:
         if vars(owner).get(name) is replacement:
             setattr(owner, name, original)
-
-
-class BuiltinSeam:
-    """A builtin function with a listener before it.
-
-    It is an object and not a function, since a builtin that is put on a class does not become a method.
-    """
-
-    def __init__(self, original: Any, before: Callable[..., None]) -> None:
-        self.__wrapped__ = original
-        self._before = before
-        self.__name__ = str(original.__name__)
-        for name in ("__qualname__", "__module__", "__doc__", "__text_signature__"):
-            setattr(self, name, getattr(original, name, None))
-        self.__self__ = getattr(original, "__self__", None)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        __tracebackhide__ = True
-        self._before(*args, **kwargs)
-        return self.__wrapped__(*args, **kwargs)
-
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, BuiltinSeam):
-            other = other.__wrapped__
-        return bool(self.__wrapped__ == other)
-
-    def __hash__(self) -> int:
-        return hash(self.__wrapped__)
-
-    def __repr__(self) -> str:
-        return repr(self.__wrapped__)
-
-    def __reduce__(self) -> str:
-        # By name: another process finds the original there.
-        return self.__name__
-
-    def __copy__(self) -> BuiltinSeam:
-        return self
-
-    def __deepcopy__(self, memo: object) -> BuiltinSeam:
-        return self
-
-
-@contextlib.contextmanager
-def builtin_installed(module: ModuleType, name: str, before: Callable[..., None]) -> Iterator[None]:
-    """Call *before* ahead of a builtin function, in its own module and wherever it was imported to already."""
-    original = getattr(module, name)
-    seam = BuiltinSeam(original, before)
-    places = [(module, name), *_imported_to(original, module)]
-    for owner, attribute in places:
-        setattr(owner, attribute, seam)
-    try:
-        yield
-    finally:
-        # Also from where it was imported to in the meantime.
-        for owner, attribute in [(module, name), *_imported_to(seam, module)]:
-            if vars(owner).get(attribute) is seam:
-                setattr(owner, attribute, original)
-
-
-def _imported_to(value: object, home: ModuleType) -> list[tuple[ModuleType, str]]:
-    found = []
-    for module in list(sys.modules.values()):
-        # Only plain modules: a lazy one would be loaded by the question.
-        if type(module) is ModuleType and module is not home:
-            found += [(module, name) for name, held in list(vars(module).items()) if held is value]
-    return found

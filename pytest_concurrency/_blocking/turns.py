@@ -66,6 +66,30 @@ class Turns:
         self._clocks = clocks
         self._weigh = weigh
         self._local = threading.local()
+        self._running = 0
+        self.seen = 0
+        """How many loops have run since `begin_count`."""
+
+    def begin_count(self) -> None:
+        """Forget the loops that were seen, but for those that still run."""
+        self.seen = self._running
+
+    def enter_run(self) -> None:
+        """A loop begins to run."""
+        self._running += 1
+        self.seen += 1
+
+    def leave_run(self) -> None:
+        """A loop has ended."""
+        self._running -= 1
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        self.enter_run()
+        try:
+            yield
+        finally:
+            self.leave_run()
 
     def here(self) -> Turn:
         """Return the turn on this thread."""
@@ -108,7 +132,7 @@ class Turns:
         def make(original: Callable[[Any], None]) -> Callable[[Any], None]:
             def run_forever(loop: Any) -> None:
                 __tracebackhide__ = True
-                with self._selecting(loop):
+                with self._counted(), self._selecting(loop):
                     original(loop)
 
             return run_forever
@@ -150,7 +174,8 @@ class Turns:
             def run_forever(loop: Any) -> None:
                 __tracebackhide__ = True
                 try:
-                    original(loop)
+                    with self._counted():
+                        original(loop)
                 finally:
                     self.here().close()
 
@@ -183,6 +208,9 @@ class _TrioTurns:
         self._turns = turns
         self._turn: Turn | None = None
 
+    def before_run(self) -> None:
+        self._turns.enter_run()
+
     def before_io_wait(self, timeout: float) -> None:
         if self._turn is None:
             self._turn = self._turns.here()
@@ -190,3 +218,4 @@ class _TrioTurns:
 
     def after_run(self) -> None:
         self._turns.here().close()
+        self._turns.leave_run()

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 _MOST_FRAMES = 4
 _MOST_FINDINGS = 10
 _ALLOW = (
-    "Nothing else on that loop could run meanwhile. What may block is put into `with allow_blocking(reason):`,"
-    " or named in concurrency_allow_blocking."
+    "Nothing else on that loop could run meanwhile. To let it: allow_blocking(reason) around it, or a line of"
+    " concurrency_allow_blocking."
 )
 
 

@@ -1,0 +1,327 @@
+"""Blocking detection over a run: one guard, a policy for each test, and what is said at its end."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ._blocking.early import sleep_announced
+from ._errors import BlockingCallError, BlockingCallWarning, BlockingError, ConcurrencyWarning
+from ._imports import when_imported
+from ._settings import Blocking, parse_kinds, parse_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from ._blocking.guard import Guard
+    from ._blocking.policy import AllowRule
+    from ._judge.blocking import Finding
+    from ._session import Session
+    from ._show.messages import Page
+    from ._trace import Block
+
+DOCS = (
+    "must_not_block(*, threshold=0.1, kinds=..., allow=()): nothing in the test blocks an event loop",
+    "may_block(reason): this test may block its event loop",
+)
+_OFF = Blocking(mode="off")
+
+
+@dataclass(slots=True, eq=False)
+class _Test:
+    """What one test may do, and what it did so far."""
+
+    item: pytest.Item
+    blocking: Blocking
+    exempt: str | None = None
+    marker: str | None = None
+    """`must_not_block` as it was written, where the test has it."""
+    blocks: list[Block] = field(default_factory=list)
+    reported: set[object] = field(default_factory=set)
+
+    @property
+    def fails(self) -> bool:
+        """Whether a block fails the test."""
+        return self.blocking.mode in ("fail", "raise")
+
+
+class BlockingRun:
+    """Watches the loops of one pytest run. Nothing of the detector is imported before an event loop library is."""
+
+    def __init__(self) -> None:
+        self._guard: Guard | None = None
+        self._undo = ExitStack()
+        self._settings = _OFF
+        self._rules: tuple[AllowRule, ...] = ()
+        self._root = ""
+        self._test: _Test | None = None
+        self._problem: str | None = None
+        self._problem_told = False
+        self.session_of: Callable[[pytest.Item], Session | None] = lambda item: None
+        self.is_recorded: Callable[[pytest.Item], bool] = lambda item: False
+        self.page_of: Callable[[pytest.Item], Page] | None = None
+
+    def start(self) -> None:
+        """Get ready to watch, before the program under test is imported."""
+        self._undo.enter_context(sleep_announced())
+        for library in ("asyncio", "trio"):
+            self._undo.enter_context(when_imported(library, self._arm))
+
+    def stop(self) -> None:
+        """Undo all that was put in place."""
+        if self._guard is not None:
+            self._guard.remove()
+            self._guard = None
+        self._undo.close()
+
+    def configure(self, settings: Blocking, root: str) -> None:
+        """Take the settings of the run.
+
+        Raises:
+            pytest.UsageError: A line of `concurrency_allow_blocking` is malformed.
+        """
+        if settings.allow:
+            from ._blocking.policy import parse_rule
+
+            try:
+                self._rules = tuple(parse_rule(text) for text in settings.allow)
+            except ValueError as error:
+                raise pytest.UsageError(f"concurrency_allow_blocking: {error}") from None
+        self._settings, self._root = settings, root
+
+    def _arm(self) -> None:
+        if self._guard is not None:
+            return
+        from ._blocking.guard import Guard
+
+        self._guard = Guard(_OFF, self._failed)
+        self._guard.on_block = self._take_down
+        self._guard.strand_here = self._strand_here
+        self._guard.install()
+        self._apply()
+
+    def _failed(self, text: str) -> None:
+        self._problem = text
+
+    def _apply(self) -> None:
+        """Put the present test's policy in force, where there is a guard already."""
+        guard, test = self._guard, self._test
+        if guard is None:
+            return
+        from ._blocking.policy import Policy
+
+        if test is None:
+            guard.observe = False
+            guard.policy = Policy(_OFF)
+            return
+        rules = self._rules
+        if test.blocking.allow != self._settings.allow:
+            rules = ()
+        guard.observe = self.is_recorded(test.item)
+        guard.policy = Policy(test.blocking, test.exempt, rules, self._root)
+
+    def _take_down(self, block: Block) -> None:
+        test = self._test
+        if test is None:
+            return
+        test.blocks.append(block)
+        session = self.session_of(test.item)
+        if session is not None:
+            session.add_block(block)
+
+    def _strand_here(self) -> int | None:
+        session = self.session_of(self._test.item) if self._test is not None else None
+        return session.recorder.here().strand.id if session is not None else None
+
+    # One test
+
+    def _begin(self, item: pytest.Item) -> str | None:
+        """Put the policy of a test in force; return what is wrong with its marker, None if nothing is."""
+        problem = None
+        try:
+            blocking, exempt, marker = policy_of(item, self._settings)
+        except ValueError as error:
+            blocking, exempt, marker, problem = _OFF, None, None, str(error)
+        self._test = _Test(item, blocking, exempt, marker)
+        if self._guard is not None:
+            self._guard.begin_count()
+        self._apply()
+        return problem
+
+    def _end(self) -> None:
+        self._test = None
+        self._apply()
+
+    def _say(self, phase: str) -> None:
+        """Warn of what was found, or fail; once for each place."""
+        __tracebackhide__ = True
+        if self._problem is not None and not self._problem_told:
+            self._problem_told = True
+            warnings.warn(ConcurrencyWarning(self._problem), stacklevel=1)
+        test = self._test
+        if test is None or not (test.blocks or test.marker):
+            return
+        if test.fails:
+            if phase != "setup":
+                self._fail_over(test, phase)
+        elif test.blocking.mode == "warn":
+            self._warn_of(test)
+
+    def _say_aside(self, phase: str, error: BaseException) -> None:
+        """Say what was found in a test that ends with an exception of its own."""
+        test = self._test
+        if test is None or not test.blocks:
+            return
+        if not test.fails:
+            with suppress(Warning):
+                self._say(phase)
+            return
+        found = self._found(test)
+        if found and isinstance(error, Exception) and not isinstance(error, BlockingCallError):
+            from ._show.blocks import failure_text
+
+            test.item.add_report_section(phase, "blocking", failure_text(found, self._page(test)))
+
+    def _found(self, test: _Test) -> tuple[Finding, ...]:
+        """Return what was found since the last time this was asked."""
+        from ._judge.blocking import findings
+
+        blocks, test.blocks = test.blocks, []
+        return findings(blocks, test.blocking)
+
+    def _fail_over(self, test: _Test, phase: str) -> None:
+        __tracebackhide__ = True
+        if test.marker is not None and phase == "call":
+            if self._problem is not None:
+                raise BlockingError(f"{test.marker}: nothing was watched, since {self._problem}")
+            if self._guard is None or self._guard.loops_seen == 0:
+                raise BlockingError(
+                    f"{test.marker}: no event loop ran in this test, so there is nothing that could have blocked one"
+                )
+        found = self._found(test)
+        if found:
+            from ._show.blocks import failure_text
+
+            raise BlockingError(failure_text(found, self._page(test)))
+
+    def _warn_of(self, test: _Test) -> None:
+        __tracebackhide__ = True
+        found = self._found(test)
+        if not found:
+            return
+        from ._show.blocks import warning_text
+
+        for finding in found:
+            text = warning_text(finding, self._page(test))
+            if text not in test.reported:
+                test.reported.add(text)
+                warnings.warn_explicit(
+                    BlockingCallWarning(text),
+                    None,
+                    filename=finding.place.file,
+                    lineno=finding.place.line,
+                )
+
+    def _page(self, test: _Test) -> Page:
+        if self.page_of is not None:
+            return self.page_of(test.item)
+        from ._show.messages import Page
+
+        return Page(self._root)
+
+    # Hooks. First of all wrappers, so that every other plugin's work on the test lies inside.
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        problem = self._begin(item)
+        result = yield from self._around("setup")
+        if problem is not None:
+            pytest.fail(problem, pytrace=False)
+        return result
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        return (yield from self._around("call"))
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        try:
+            return (yield from self._around("teardown"))
+        finally:
+            self._end()
+
+    def _around(self, phase: str) -> Generator[None, Any, Any]:
+        __tracebackhide__ = True
+        try:
+            result = yield
+        except BaseException as error:
+            # The test's own exception, a skip and Ctrl-C pass; what was found is said on the side.
+            self._say_aside(phase, error)
+            raise
+        self._say(phase)
+        return result
+
+
+def policy_of(item: pytest.Item, settings: Blocking) -> tuple[Blocking, str | None, str | None]:
+    """Return what counts in a test, why all of it may block, and the marker that asks for more than the run does.
+
+    Raises:
+        ValueError: The marker that is nearest to the test has wrong arguments.
+    """
+    for mark in item.iter_markers():
+        parse = _PARSERS.get(mark.name)
+        if parse is None:
+            continue
+        written = _written(mark)
+        try:
+            inspect.signature(parse).bind(settings, *mark.args, **mark.kwargs)
+            blocking, exempt = parse(settings, *mark.args, **mark.kwargs)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{written}: {error}") from None
+        return blocking, exempt, None if exempt else written
+    return settings, None, None
+
+
+def _must_not_block(
+    settings: Blocking, *, threshold: object = None, kinds: object = None, allow: object = ()
+) -> tuple[Blocking, None]:
+    from ._blocking.policy import parse_rule
+
+    mode = "raise" if settings.mode == "raise" else "fail"
+    blocking = replace(settings, mode=mode)
+    if threshold is not None:
+        try:
+            blocking = replace(blocking, threshold=parse_seconds(threshold))
+        except ValueError as error:
+            raise ValueError(f"threshold={threshold!r}: {error}") from None
+    if kinds is not None:
+        try:
+            chosen, past = parse_kinds(kinds)
+        except TypeError:
+            raise ValueError(f"kinds={kinds!r}: expected names of kinds, such as ('sleep', 'lock')") from None
+        blocking = replace(blocking, kinds=chosen, past_threshold=past)
+    more = (allow,) if isinstance(allow, str) else tuple(allow)  # type: ignore[arg-type]  # what is no iterable is refused
+    for text in more:
+        if not isinstance(text, str):
+            raise TypeError(f"allow={allow!r}: expected texts such as 'package.module:function'")
+        parse_rule(text)
+    return replace(blocking, allow=(*blocking.allow, *more)), None
+
+
+def _may_block(settings: Blocking, reason: object) -> tuple[Blocking, str]:
+    if not isinstance(reason, str) or not reason.strip():
+        raise ValueError("expected the reason why it may, such as may_block('reads its fixtures from disk')")
+    return settings, reason
+
+
+_PARSERS: dict[str, Any] = {"must_not_block": _must_not_block, "may_block": _may_block}
+
+
+def _written(mark: pytest.Mark) -> str:
+    arguments = [*map(repr, mark.args), *(f"{name}={value!r}" for name, value in mark.kwargs.items())]
+    return f"@pytest.mark.{mark.name}({', '.join(arguments)})"
