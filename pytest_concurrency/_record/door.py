@@ -40,7 +40,8 @@ class Door:
         self.rule = rule
         self.settled = False
         self.patience = rule.patience
-        """What is left of it: several calls share it, so that a program that is never quiet is not slowed for long."""
+        """What is left of it, in seconds. All calls share it: a program that is never quiet, or that makes ten thousand
+        calls, is slowed by no more than this."""
         self._inside: dict[int, LiveSpan] = {}
 
     def entered(self, live: LiveSpan) -> None:
@@ -213,7 +214,7 @@ class WaitingRoom:
                 # An exclusive door that was broken is settled as any other: nothing can mend it.
                 self.doors.settle(held.door)
             if held.door.settled:
-                self._let_go([held], "met", Survey())
+                self._let_go([held], "met", Survey(), now)
         if not self.held:
             self._quiet = 0
             return "empty"
@@ -225,8 +226,9 @@ class WaitingRoom:
                 return "busy"
             self._quiet = 0
             # One door at a time, the last to be reached first: another may be waiting for what comes after it.
+            # Being alone now settles nothing for good: the next calls may still come in together.
             door = self.held[-1].door
-            self._let_go([held for held in self.held if held.door is door], "quiet", survey)
+            self._let_go([held for held in self.held if held.door is door], "quiet", survey, now)
             return "busy" if self.held else "empty"
         self._quiet = 0
         for held in tuple(self.held):
@@ -234,16 +236,16 @@ class WaitingRoom:
             if survey.timers.strikes is not None:
                 limit = min(limit, held.since + (survey.timers.strikes - held.since) / 2)
             if now >= limit:
-                held.door.patience = 0
-                self._let_go([held], "patience", survey)
+                self._let_go([held], "patience", survey, now)
         if not self.held:
             return "empty"
         return "busy" if survey.busy else "idle"
 
-    def _let_go(self, leaving: list[Held], reason: Literal["met", "quiet", "patience"], survey: Survey) -> None:
+    def _let_go(
+        self, leaving: list[Held], reason: Literal["met", "quiet", "patience"], survey: Survey, now: float
+    ) -> None:
         door = leaving[0].door
-        if not door.rule.exclusive:
-            door.settled = True
+        door.patience = 0 if reason == "patience" else door.patience - (now - min(held.since for held in leaving))
         recorder = self.doors.recorder
         recorder.add_release(
             Release(
