@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ._show import json
+from ._show.timeline import as_spans, draw
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ._session import Session
 
+TIMELINE = "_pytest_concurrency_timeline"
 ENTRY = "_pytest_concurrency"
 """The attribute of a test's report that carries its entry, as built-in types, from a worker to the controller."""
 
@@ -25,6 +27,30 @@ def attach(report: pytest.TestReport, session: Session, root: str) -> None:
     entry = json.test_entry(session.trace(), verdicts, root)
     entry["seconds"] = session.seconds()
     setattr(report, ENTRY, entry)
+
+
+def attach_timeline(report: pytest.TestReport, session: Session) -> None:
+    """Put a drawing of what *session* recorded on the report of its test."""
+    trace, page = session.trace(), session.page
+    own = tuple(strand for strand in trace.strands if strand.started_by_test)
+    lines = draw(trace, trace.spans or as_spans(own), width=page.width, style=page.style)
+    if lines and not report.failed:
+        # A failed expectation has drawn its own.
+        setattr(report, TIMELINE, "\n".join(lines))
+
+
+def write_timelines(terminal: pytest.TerminalReporter) -> None:
+    """Write the drawings of all tests, from all workers."""
+    drawn = [
+        (report.nodeid, getattr(report, TIMELINE))
+        for reports in terminal.stats.values()
+        for report in reports
+        if hasattr(report, TIMELINE)
+    ]
+    if drawn:
+        terminal.section("concurrency timelines")
+    for nodeid, text in drawn:
+        terminal.write_line(f"{nodeid}\n{text}\n")
 
 
 class Reporting:

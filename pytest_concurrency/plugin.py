@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,7 +11,7 @@ from . import _blocking_run, _markers, _settings, _timing
 from ._errors import ConcurrencyError, ConcurrencyWarning
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
 
     from ._concurrency import Concurrency
     from ._session import Session as Session
@@ -62,6 +63,16 @@ def concurrency(request: pytest.FixtureRequest) -> Concurrency:
     return Concurrency(request.node.stash[_session_key])
 
 
+@contextmanager
+def _ended_with_the_run(session: Session) -> Iterator[None]:
+    """Stop recording where the whole run ends inside: no teardown hook follows Ctrl-C."""
+    try:
+        yield
+    except (KeyboardInterrupt, pytest.exit.Exception):
+        session.stop()
+        raise
+
+
 def _is_recorded(item: pytest.Item) -> bool:
     if "concurrency" in getattr(item, "fixturenames", ()):
         return True
@@ -80,7 +91,8 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
 
     session = item.stash[_session_key] = Session(item.nodeid, _page(item))
     session.start()
-    result = yield
+    with _ended_with_the_run(session):
+        result = yield
     try:
         session.expect(_markers.expectations(item.iter_markers()))
     except ValueError as error:
@@ -97,7 +109,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     session = item.stash.get(_session_key, None)
     if session is None:
         return (yield)
-    with session.body():
+    with _ended_with_the_run(session), session.body():
         # The body's own exception, a skip and Ctrl-C pass: there is no verdict over them.
         result = yield
     failed = [judged for judged in session.judge() if not judged.held]
@@ -124,11 +136,22 @@ def pytest_runtest_makereport(
     if call.excinfo is not None and isinstance(call.excinfo.value, (ConcurrencyError, ConcurrencyWarning)):
         _show_as_text(report, call.excinfo)
     session = item.stash.get(_session_key, None)
+    if session is not None and call.when == "call" and item.config.stash[_settings_key].timeline:
+        from ._reporting import attach_timeline
+
+        attach_timeline(report, session)
     if session is not None and call.when == "teardown" and item.config.stash[_settings_key].reports:
         from ._reporting import attach
 
         attach(report, session, str(item.config.rootpath))
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if config.stash[_settings_key].timeline and not config.getoption("no_summary"):
+        from ._reporting import write_timelines
+
+        write_timelines(terminalreporter)
 
 
 def _show_as_text(report: pytest.TestReport, excinfo: pytest.ExceptionInfo[BaseException]) -> None:

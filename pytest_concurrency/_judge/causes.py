@@ -43,7 +43,13 @@ def cause_of(trace: Trace, verdict: Verdict) -> Cause | None:
         return Cause("blocked", block.place, block=block)
     if verdict.strands:
         return _started_in_turn(verdict.strands)
-    return _lock(verdict) or _pool(trace, spans) or _chain(verdict) or _never_suspended(trace, verdict)
+    return (
+        _lock(verdict)
+        or _pool(trace, spans)
+        or _chain(verdict)
+        or _never_suspended(trace, verdict)
+        or _started_in_turn(tuple(trace.strand(span.strand) for span in spans))
+    )
 
 
 def _block_in(trace: Trace, verdict: Verdict) -> Block | None:

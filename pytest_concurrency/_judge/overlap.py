@@ -169,9 +169,19 @@ def _most(groups: Iterable[list[Interval]]) -> int:
 
 
 def _deciding(trace: Trace, expectation: int) -> Release | None:
-    """Return the release at which the verdict fell, None where no call was held."""
+    """Return the release that shows most of why the others were not in, None where no call was held.
+
+    Where patience ran out that is the one in doubt; otherwise the one with most calls inside, and with most strands
+    that wait for something that lets only so many go on.
+    """
     releases = [release for release in trace.releases if release.expectation == expectation]
-    return next((release for release in releases if release.reason != "met"), releases[0] if releases else None)
+    alone = [release for release in releases if release.reason != "met"]
+    out_of_patience = [release for release in alone if release.reason == "patience"]
+    return max(out_of_patience or alone or releases, key=_shown, default=None)
+
+
+def _shown(release: Release) -> tuple[int, int]:
+    return len(release.spans), sum(wait.kind in ("lock", "semaphore", "limiter") for wait in release.waits)
 
 
 def _doubt(trace: Trace, spans: Sequence[Span], release: Release | None) -> Status:

@@ -146,6 +146,9 @@ class _Hooks:
     def _step(self, task: asyncio.Task[Any], run: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         recorder = self._recorder
         live = self._strand(task)
+        if not live.steps:
+            # Before 3.14 `asyncio.create_task` names a task only after the loop has created it.
+            recorder.rename(live, task.get_name())
         first, start = next_number(), recorder.now()
         try:
             return run(*args)

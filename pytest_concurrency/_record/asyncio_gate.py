@@ -69,7 +69,7 @@ class LoopGates:
                 if not _is_own(callback):
                     activity = self.activity(loop)
                     activity.count += 1
-                    activity.timers[handle] = callback
+                    activity.timers[handle] = (callback, args)
                 return handle
 
             return call
@@ -194,14 +194,17 @@ class LoopGate:
         ready = getattr(loop, "_ready", ())
         return any(not handle._cancelled and not _is_own(handle._callback) for handle in tuple(ready))
 
-    def _timers(self, loop: Any) -> list[tuple[float, Any]]:
-        """Return when each live timer is due, and its callback."""
+    def _timers(self, loop: Any) -> list[tuple[float, Any, Any]]:
+        """Return when each live timer is due, its callback and the callback's arguments."""
         if self._activity is not None:
-            live = [(handle, cb) for handle, cb in tuple(self._activity.timers.items()) if not handle.cancelled()]
             now = loop.time()
-            return [(handle.when(), callback) for handle, callback in live if handle.when() > now - 0.001]
+            return [
+                (handle.when(), callback, args)
+                for handle, (callback, args) in tuple(self._activity.timers.items())
+                if not handle.cancelled() and handle.when() > now - 0.001
+            ]
         return [
-            (handle._when, handle._callback)
+            (handle._when, handle._callback, handle._args)
             for handle in tuple(getattr(loop, "_scheduled", ()))
             if not handle._cancelled and not _is_own(handle._callback)
         ]
@@ -239,12 +242,12 @@ class _View:
         looks = {task: _look(task, held) for task in asyncio.all_tasks(loop) if not task.done()}
         self.graph = WaitGraph(looks, held, doors.recorder)
 
-    def timers(self, timers: list[tuple[float, Any]], horizon: float) -> Timers:
+    def timers(self, timers: list[tuple[float, Any, Any]], horizon: float) -> Timers:
         """Return which timers could bring something in before *horizon*."""
         strikes: float | None = None
         soon = later = False
-        for when, callback in timers:
-            if self._is_timeout_of_held(callback):
+        for when, callback, args in timers:
+            if self._is_timeout_of_held(callback, args):
                 strikes = when if strikes is None else min(strikes, when)
             elif when <= horizon:
                 soon = True
@@ -252,11 +255,15 @@ class _View:
                 later = True
         return Timers(soon, later, strikes)
 
-    def _is_timeout_of_held(self, callback: Any) -> bool:
-        """Tell whether a timer only cancels tasks that wait for a held call: it cannot bring in another."""
-        owner = getattr(callback, "__self__", None)
-        if getattr(callback, "__name__", "") not in ("_on_timeout", "_timeout"):
+    def _is_timeout_of_held(self, callback: Any, args: Any) -> bool:
+        """Tell whether a timer ends the wait of tasks that wait for a held call: it strikes because of the holding."""
+        name = getattr(callback, "__name__", "")
+        if name == "_release_waiter":
+            # `asyncio.wait`, and `wait_for` on 3.11.
+            return bool(args) and any(getattr(task, "_fut_waiter", None) is args[0] for task in self.graph.behind)
+        if name not in ("_on_timeout", "_timeout"):
             return False
+        owner = getattr(callback, "__self__", None)
         tasks = {getattr(owner, "_task", None), getattr(owner, "_host_task", None)} - {None}
         return bool(tasks) and tasks <= self.graph.behind
 

@@ -154,6 +154,11 @@ class Recorder:
             else:
                 self._creating.value = before
 
+    def rename(self, live: LiveStrand, name: str) -> None:
+        """Give a strand another name."""
+        if live.strand.name != name:
+            live.strand = replace(live.strand, name=name)
+
     def end_strand(self, live: LiveStrand) -> None:
         """Say that a strand has ended."""
         if live.strand.last is None:

@@ -157,7 +157,7 @@ def _limit(trace: Trace, overlap: Overlap, verdict: Verdict, page: Page) -> str:
     if verdict.why == "limit lost":
         intruder = verdict.spans[overlap.at_most or 0] if len(verdict.spans) > (overlap.at_most or 0) else None
         place = called_from(trace, intruder) if intruder is not None else None
-        where = f" The one too many came in from {page.at(place)}." if place is not None else ""
+        where = f" The one too many: {page.at(place)}." if place is not None else ""
         return f"The limit of {overlap.at_most} does not hold.{where} Take the semaphore or limiter around every call."
     if verdict.why == "limit never reached":
         return (

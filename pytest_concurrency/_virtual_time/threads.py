@@ -35,13 +35,34 @@ def at_work(strangers: Collection[int], asleep: Collection[int | None]) -> str |
 
     The calling thread, *strangers* and those *asleep* (by native id) are left out.
     """
-    own = threading.get_ident()
-    for thread in threading.enumerate():
-        if thread.ident != own and thread.native_id not in asleep and thread.native_id not in strangers:
-            if _is_ours(thread) or rests(thread):
+    seen: list[dict[threading.Thread, str]] = []
+    # Twice: between two looks at two threads the one may have woken the other, or started a third, and gone to rest.
+    for _ in range(2):
+        turns = {}
+        for thread in _others():
+            if thread.native_id in asleep or thread.native_id in strangers or _is_ours(thread):
                 continue
-            return f"thread {thread.name} is at work"
-    return None
+            turns[thread] = _turns(thread)
+            if not rests(thread):
+                return f"thread {thread.name} is at work"
+        seen.append(turns)
+        if not turns and len(seen) == 1 and threading.active_count() == 1:
+            break
+    return None if seen[0] == seen[-1] else "threads have just been at work"
+
+
+def _others() -> list[threading.Thread]:
+    own = threading.get_ident()
+    return [thread for thread in threading.enumerate() if thread.ident != own]
+
+
+def _turns(thread: threading.Thread) -> str:
+    """Return how often the kernel has let *thread* run, nothing where it does not say."""
+    try:
+        with open(f"/proc/self/task/{thread.native_id}/schedstat", encoding="ascii") as file:
+            return file.read().rpartition(" ")[2]
+    except OSError:
+        return ""
 
 
 def strangers() -> frozenset[int]:
@@ -49,8 +70,7 @@ def strangers() -> frozenset[int]:
 
     A pool's worker is none, whatever it does now: it may get its next job from the caller.
     """
-    others = (thread for thread in threading.enumerate() if thread.ident != threading.get_ident())
-    busy = (each for each in others if not _is_pool_worker(each) and not rests(each))
+    busy = (each for each in _others() if not _is_pool_worker(each) and not rests(each))
     return frozenset(each.native_id for each in busy if each.native_id is not None)
 
 
@@ -109,11 +129,11 @@ def _frame_says_parked(frame: FrameType) -> bool:
 
 
 def _executor_worker_rests(frame: FrameType) -> bool:
-    local = frame.f_locals
-    reference = local.get("executor_reference")
-    executor = reference() if reference is not None else None
-    queue = local.get("work_queue") or getattr(executor, "_work_queue", None)
-    return local.get("work_item") is None and (queue is None or bool(queue.empty()))
+    # The pool counts its idle workers, and takes one off for a job it accepts; a worker has a weak reference to it.
+    executor = frame.f_locals["executor_reference"]()
+    if executor is None:
+        return True
+    return bool(executor._work_queue.empty() and executor._idle_semaphore._value >= len(executor._threads))
 
 
 def _awaits_future(frame: FrameType) -> bool:

@@ -52,6 +52,21 @@ class Waiter(Protocol):
         """Yield the descriptors that could wake it, its own wake-up calls left out."""
 
 
+class _Lock:
+    """A reentrant lock. A thread that waits for it is seen to be at work, which it will be in a moment."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        # With a time limit: a wait without one is how a thread at rest looks to `threads`.
+        while not self._lock.acquire(timeout=3600):
+            pass
+
+    def __exit__(self, *exc: object) -> None:
+        self._lock.release()
+
+
 class Timeline:
     """One virtual time, shared by all who wait for it. Starts at 0."""
 
@@ -61,7 +76,7 @@ class Timeline:
         self.strangers: frozenset[int] = frozenset()
         """Threads that were at work for somebody else when time became virtual."""
         self._real = real
-        self._lock = threading.RLock()
+        self._lock = _Lock()
         self._waiters: list[Waiter] = []
         self._still_since: float | None = None
         self._heard_at = 0.0
