@@ -27,6 +27,9 @@ _MEANING: dict[tuple[str, str], str] = {
     ("asyncio/taskgroups.py", "_aexit"): "task",
     ("_backends/_asyncio.py", "__aexit__"): "task",
     ("_backends/_asyncio.py", "run_sync_in_worker_thread"): "worker",
+    # Their protocols tell them by an event.
+    ("_backends/_asyncio.py", "receive"): "io",
+    ("_backends/_asyncio.py", "send"): "io",
     ("_backends/_asyncio.py", "acquire"): "lock",
     ("_backends/_asyncio.py", "acquire_on_behalf_of"): "limiter",
     ("_core/_synchronization.py", "acquire"): "lock",
@@ -52,7 +55,7 @@ _MEANING: dict[tuple[str, str], str] = {
 _IO_FILES = ("asyncio/streams.py", "asyncio/selector_events.py", "asyncio/sslproto.py", "asyncio/proactor_events.py")
 
 
-_WHOLE = frozenset({"queue", "limiter", "lock", "semaphore", "task", "worker"})
+_WHOLE = frozenset({"queue", "limiter", "lock", "semaphore", "task", "worker", "io"})
 _PARTS = frozenset({"event", "lock", "limiter", "future"})
 
 
