@@ -127,16 +127,16 @@ def test_b1_a_nursery_does_not_help_where_the_coroutines_block_trio(concurrency:
     assert len(concurrency.blocks) == 2
 
 
-NOTES = """
+NOTES = """\
 import asyncio
 import time
 
 async def f1():
-    time.sleep(0.05)  # line 6
+    time.sleep(0.05)  # line 5
     print("f1:done")
 
 async def f2():
-    time.sleep(0.05)  # line 10
+    time.sleep(0.05)  # line 9
     print("f2:done")
 
 async def main():
@@ -153,8 +153,8 @@ def test_b1_the_report_names_file_and_line(pytester: pytest.Pytester) -> None:
 
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*time.sleep*"])
-    result.stdout.fnmatch_lines(["*test_notes.py:6*"])
-    result.stdout.fnmatch_lines(["*test_notes.py:10*"])
+    result.stdout.fnmatch_lines(["*test_notes.py:5*"])
+    result.stdout.fnmatch_lines(["*test_notes.py:9*"])
 
 
 def test_b1_as_printed_the_program_takes_its_own_time_module_away() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+import httpcore  # noqa: F401  # httpx would import it with its first client, while the event loop waits
 import httpx
 
 from shop.offers import Offer
