@@ -48,7 +48,7 @@ def cause_of(trace: Trace, verdict: Verdict) -> Cause | None:
         or _pool(trace, spans)
         or _chain(verdict)
         or _never_suspended(trace, verdict)
-        or _started_in_turn(tuple(trace.strand(span.strand) for span in spans))
+        or _each_in_its_own(trace, spans)
     )
 
 
@@ -83,6 +83,12 @@ def _started_in_turn(strands: tuple[Strand, ...]) -> Cause | None:
         if before.last is None or before.last > after.first or before.parent != after.parent:
             return None
     return Cause("started in turn", ordered[-1].place) if len(ordered) > 1 else None
+
+
+def _each_in_its_own(trace: Trace, spans: tuple[Span, ...]) -> Cause | None:
+    """Each call had a strand of its own, which was started when the one before had ended: `wait_for` in a loop."""
+    cause = _started_in_turn(tuple(trace.strand(span.strand) for span in spans))
+    return Cause("in turn", cause.place) if cause is not None else None
 
 
 def _lock(verdict: Verdict) -> Cause | None:

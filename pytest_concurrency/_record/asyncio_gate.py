@@ -282,6 +282,9 @@ def _look(task: Any, held: set[Any]) -> Look:
     if waiter is None or waiter.done():
         return Look("ready", found.place)
     kind, on = _follow(waiter, found)
+    if found.in_library and kind in ("event", "queue"):
+        # A library's protocol may set it when data comes, where no task shows that somebody waits for data.
+        kind = "future"
     return Look(kind, found.place, found.resource if kind in LIMITS else None, on)
 
 

@@ -55,6 +55,7 @@ _MEANING: dict[tuple[str, str], str] = {
 _IO_FILES = ("asyncio/streams.py", "asyncio/selector_events.py", "asyncio/sslproto.py", "asyncio/proactor_events.py")
 
 
+_LOOP_LIBRARIES = ("/anyio/", "/trio/", "/uvloop/", "/pytest_trio/", "/pytest_asyncio/")
 _WHOLE = frozenset({"queue", "limiter", "lock", "semaphore", "task", "worker", "io"})
 _PARTS = frozenset({"event", "lock", "limiter", "future"})
 
@@ -73,6 +74,8 @@ class Suspension:
     """The innermost line of the user's code."""
     root: str = ""
     """The file of the outermost coroutine's code."""
+    in_library: bool = False
+    """An installed library waits there, for something that only it knows."""
     chain: tuple[weakref.ref[Any], ...] = ()
     """The user's coroutines that await one another, outermost first. Weakly: looking must keep nothing alive."""
 
@@ -83,15 +86,19 @@ def suspension(coroutine: Any) -> Suspension:
     place: Place | None = None
     fallback: Place | None = None
     root = ""
+    in_library = False
     chain: list[weakref.ref[Any]] = []
     for each, frame in _frames(coroutine):
         path = frame.f_code.co_filename
         root = root or path
         if owner(path) == "user":
             if not is_trampoline(frame):
+                in_library = False
                 place = place_of(frame)
                 chain.append(weakref.ref(each))
             continue
+        if owner(path) == "installed" and not any(part in path.replace("\\", "/") for part in _LOOP_LIBRARIES):
+            in_library = True
         if owner(path) != "own":
             fallback = place_of(frame)
         meaning = _meaning(path.replace("\\", "/"), frame.f_code.co_name)
@@ -104,7 +111,7 @@ def suspension(coroutine: Any) -> Suspension:
         resource = frame.f_locals.get("self")
         if kind == "lock":
             kind = next((name for name in ("semaphore", "limiter") if name in type(resource).__name__.lower()), kind)
-    return Suspension(kind, resource, at, place or fallback, root, tuple(chain))
+    return Suspension(kind, resource, at, place or fallback, root, in_library, tuple(chain))
 
 
 def _meaning(path: str, function: str) -> str | None:

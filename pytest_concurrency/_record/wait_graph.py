@@ -28,6 +28,8 @@ class Look:
     resource: Any = None
     on: tuple[Any, ...] = ()
     """The tasks that it awaits."""
+    in_library: bool = False
+    """An installed library waits there, for something that only it knows."""
     chain: tuple[Any, ...] = ()
     """The coroutines of a held task (see `awaiting`)."""
 

@@ -183,7 +183,7 @@ def _cause(trace: Trace, cause: Cause, page: Page) -> str:
         if cause.size > 1:
             return f"A {cause.wait.kind} lets in only {cause.size} at a time: while they hold it, {who} at {at}."
         holder = strand_label(trace, cause.holder or 0)
-        return f"A {cause.wait.kind} lets them in one at a time: {holder} holds it during its call, and {who} at {at}."
+        return f"A {cause.wait.kind} lets them in one at a time: {holder!r} holds it during its call, and {who} at {at}."
     if cause.kind == "pool":
         workers = "One worker makes" if cause.size == 1 else f"{cause.size} workers make"
         return f"{workers} all the calls, from a queue, at {at}: there are no more at once than workers."
@@ -200,7 +200,7 @@ def explain(trace: Trace, cause: Cause, overlap: Overlap, page: Page) -> str:
 
 
 def _chain(trace: Trace, chain: Sequence[Wait], page: Page) -> str:
-    return "; ".join(f"{strand_label(trace, wait.strand)} waits at {page.at(wait.place)}" for wait in chain) + "."
+    return "; ".join(f"{strand_label(trace, wait.strand)!r} waits at {page.at(wait.place)}" for wait in chain) + "."
 
 
 def _way_out(trace: Trace, cause: Cause, overlap: Overlap) -> str:
