@@ -14,6 +14,7 @@ from ._blocking.early import sleep_announced
 from ._errors import BlockingCallError, BlockingCallWarning, BlockingError, ConcurrencyWarning
 from ._imports import when_imported
 from ._settings import Blocking, parse_kinds, parse_seconds
+from ._warning import issue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -220,12 +221,7 @@ class BlockingRun:
             text = warning_text(finding, self._page(test))
             if text not in test.reported:
                 test.reported.add(text)
-                warnings.warn_explicit(
-                    BlockingCallWarning(text),
-                    None,
-                    filename=finding.place.file,
-                    lineno=finding.place.line,
-                )
+                issue(BlockingCallWarning(text), finding.place, test.item)
 
     def _page(self, test: _Test) -> Page:
         if self.page_of is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from . import _blocking_run, _markers, _settings, _timing
+from . import _blocking_run, _markers, _settings, _timing, _warning
 from ._errors import ConcurrencyError, ConcurrencyWarning
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 def _show_as_text(report: pytest.TestReport, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
     """Show a verdict that this plugin raised, and not the test, as its message alone."""
-    raised_here = str(excinfo.traceback[-1].path) in (__file__, _timing.__file__, _blocking_run.__file__)
+    raised_here = str(excinfo.traceback[-1].path) in (__file__, _timing.__file__, _blocking_run.__file__, _warning.__file__)
     if not raised_here or report.outcome != "failed":
         return
     shown: Any = excinfo.getrepr(style="value")
