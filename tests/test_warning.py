@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
     Inner = Callable[..., pytest.RunResult]
 
+# It warns when it is configured, and not of anything that is meant here.
+ALONE = ("-p", "no:asyncio")
+
 BLOCKS = """
     import asyncio, pathlib, time
 
@@ -27,7 +30,7 @@ def test_a_blanket_error_in_the_ini_file_stays_a_warning(pytester: pytest.Pytest
     pytester.makeini("[pytest]\nfilterwarnings = error")
     pytester.makepyfile(BLOCKS)
 
-    result = inner()
+    result = inner(*ALONE)
 
     result.assert_outcomes(passed=1, warnings=1)
     result.stdout.fnmatch_lines(["*test_*.py:6: BlockingCallWarning: time.sleep*"])
@@ -39,7 +42,7 @@ def test_an_error_on_the_command_line_fails_the_test_when_its_body_has_ended(
 ) -> None:
     pytester.makepyfile(BLOCKS)
 
-    result = inner("-W", option)
+    result = inner(*ALONE, "-W", option)
 
     result.assert_outcomes(failed=1)
     assert (pytester.path / "reached").exists()
@@ -49,7 +52,7 @@ def test_an_error_for_our_category_in_the_ini_file_fails_the_test(pytester: pyte
     pytester.makeini("[pytest]\nfilterwarnings =\n  error\n  error::pytest_concurrency.BlockingCallWarning")
     pytester.makepyfile(BLOCKS)
 
-    result = inner()
+    result = inner(*ALONE)
 
     result.assert_outcomes(failed=1)
     assert (pytester.path / "reached").exists()
@@ -59,4 +62,4 @@ def test_an_ignored_category_is_not_shown(pytester: pytest.Pytester, inner: Inne
     pytester.makeini("[pytest]\nfilterwarnings =\n  error\n  ignore::pytest_concurrency.ConcurrencyWarning")
     pytester.makepyfile(BLOCKS)
 
-    inner().assert_outcomes(passed=1, warnings=0)
+    inner(*ALONE).assert_outcomes(passed=1, warnings=0)
