@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -21,16 +21,17 @@ from .imports import ImportTimer
 from .kinds import instead
 from .loops import LIBRARIES, running_backend, running_loop, running_task
 from .policy import Policy, innocent, is_importing
-from .seams import SEAMS, installed
+from .seams import installed
 from .turns import Turns
+from .waits import SEAMS, Maybe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
     from .._settings import Blocking
-    from .clocks import Spent
-    from .seams import Seam
+    from .clocks import Reading
+    from .waits import Seam
 
 WEIGHED = frozenset({"file"})
 """Kinds whose calls have no end that is announced: weighed when the loop's turn ends."""
@@ -54,6 +55,17 @@ class _Call:
     task: str | None
     number: int
     start: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Glance:
+    """A call that has begun, of which only its length will tell whether it is worth a look."""
+
+    kind: str
+    name: str
+    detail: str
+    start: float
+    reading: Reading | None = None
 
 
 class Guard:
@@ -181,12 +193,8 @@ class Guard:
             detail = None
         if detail is None:
             return
-        try:
-            # This method and the hook that called it are not the caller.
-            call = self._begin(known.kind, known.call, detail, backend, sys._getframe(2))
-        except Exception as error:
-            self._fail(error)
-            return
+        # This method and the hook that called it are not the caller.
+        call = self._begun(known.kind, known.call, detail, backend, sys._getframe(2))
         if call is None:
             return
         self._stop_if_asked(call)
@@ -197,26 +205,49 @@ class Guard:
         else:
             self._safely(partial(self._report, call, float(args[0]) if event == "time.sleep" else None))
 
-    def _enter(self, kind: str, name: str, detail: str) -> _Call | None:
+    def _enter(self, kind: str, name: str, detail: str) -> _Call | _Glance | None:
         """Hear of a wrapped call that can wait; what is returned is given to `_leave` when it is over."""
         __tracebackhide__ = True
         backend = running_backend()
         # A wrapped call inside a wrapped call is part of it.
         if not self._active or backend is None or getattr(self._local, "inside", False):
             return None
-        try:
-            call = self._begin(kind, name, detail, backend, sys._getframe(2))
-        except Exception as error:
-            self._fail(error)
+        if kind in WEIGHED and self._imports.importing:
             return None
+        if isinstance(detail, Maybe) or (kind in WEIGHED and kind in self._policy.blocking.past_threshold):
+            self._local.inside = True
+            return _Glance(kind, name, detail, self._clock(), self._clocks.read() if kind in WEIGHED else None)
+        # This method and the wrapper that called it are not the caller; a builtin's wrapper is two.
+        call = self._begun(kind, name, detail, backend, sys._getframe(2))
         if call is not None:
             self._stop_if_asked(call)
             self._local.inside = True
         return call
 
-    def _leave(self, call: _Call) -> None:
+    def _leave(self, call: _Call | _Glance) -> None:
         self._local.inside = False
-        self._safely(lambda: self._report(call, self._clock() - call.start))
+        seconds = self._clock() - call.start
+        if isinstance(call, _Call):
+            if call.kind in WEIGHED:
+                self._safely(lambda: self._turns.here().add(call, seconds))
+            else:
+                self._safely(lambda: self._report(call, seconds))
+        elif seconds >= _UNSEEN and (backend := running_backend()) is not None:
+            seen = self._begun(call.kind, call.name, call.detail, backend, sys._getframe(2))
+            if seen is not None:
+                seen = replace(seen, start=call.start)
+                if call.reading is not None:
+                    outside = between(call.reading, self._clocks.read()).outside
+                    self._safely(lambda: self._turns.here().add(seen, outside))
+                else:
+                    self._safely(lambda: self._report(seen, seconds))
+
+    def _begun(self, kind: str, name: str, detail: str, backend: str, frame: FrameType) -> _Call | None:
+        try:
+            return self._begin(kind, name, detail, backend, frame)
+        except Exception as error:
+            self._fail(error)
+            return None
 
     def _time_import(self, call: _Call) -> None:
         self._imports.time(partial(self._imported, call, self._clocks.read()))
@@ -224,7 +255,7 @@ class Guard:
     def _imported(self, call: _Call, begun: Any) -> None:
         self._safely(lambda: self._report(call, between(begun, self._clocks.read()).own))
 
-    def _weigh(self, weighed: list[tuple[_Call, Spent]]) -> None:
+    def _weigh(self, weighed: list[tuple[_Call, float]]) -> None:
         self._safely(partial(self._report_weighed, weighed))
 
     # What it makes of it
@@ -269,13 +300,13 @@ class Guard:
             self._safely(partial(self._report, call, None))
             _raise(call)
 
-    def _report_weighed(self, weighed: list[tuple[_Call, Spent]]) -> None:
+    def _report_weighed(self, weighed: list[tuple[_Call, float]]) -> None:
         past = self._policy.blocking.past_threshold
         sums: dict[tuple[object, ...], tuple[_Call, float]] = {}
         for call, spent in weighed:
             key = (call.site.place, call.site.call, call.kind, call.allowed, call.strand)
             first, seconds = sums.get(key, (call, 0.0))
-            sums[key] = (first, seconds + spent.outside)
+            sums[key] = (first, seconds + spent)
         for call, seconds in sums.values():
             if seconds >= _UNSEEN or call.kind not in past:
                 self._report(call, seconds)

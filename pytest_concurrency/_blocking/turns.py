@@ -9,18 +9,20 @@ from __future__ import annotations
 import sys
 import threading
 from contextlib import ExitStack, contextmanager
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 from .._imports import when_imported
 from .._patching import patched
 from .clocks import between
+from .seams import BARE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from .clocks import Reading, Spent, ThreadClocks
+    from .clocks import Reading, ThreadClocks
 
-    Weigh = Callable[["list[tuple[Any, Spent]]"], None]
+    Weigh = Callable[["list[tuple[Any, float]]"], None]
 
 
 class Turn:
@@ -32,7 +34,7 @@ class Turn:
         self._clocks = clocks
         self._weigh = weigh
         self._open: tuple[Any, Reading] | None = None
-        self._weighed: list[tuple[Any, Spent]] = []
+        self._weighed: list[tuple[Any, float]] = []
 
     @property
     def pending(self) -> bool:
@@ -49,7 +51,11 @@ class Turn:
         if self._open is not None:
             what, begun = self._open
             self._open = None
-            self._weighed.append((what, between(begun, self._clocks.read())))
+            self._weighed.append((what, between(begun, self._clocks.read()).outside))
+
+    def add(self, what: Any, seconds: float) -> None:
+        """Put to what was weighed in this turn something that has been measured already."""
+        self._weighed.append((what, seconds))
 
     def close(self) -> None:
         """Weigh what was marked in this turn."""
@@ -150,6 +156,10 @@ class Turns:
             return
 
         def make(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
+            bare = getattr(original, BARE, None)
+            if bare is not None:
+                original = MethodType(bare, selector)
+
             def select(timeout: float | None = None) -> Any:
                 if turn.pending:
                     turn.close()

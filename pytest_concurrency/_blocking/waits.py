@@ -1,0 +1,208 @@
+"""Which wrapped calls can wait: a table of functions that no audit event tells of, each with its own question."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .audit import address_text, seconds_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# The numbers of `select`, which is not imported before the program does.
+_READABLE, _WRITABLE = 1, 4
+_WNOHANG = getattr(os, "WNOHANG", 1)
+
+
+class Maybe(str):
+    """A few words about a call of which only its length will tell whether it waited."""
+
+    __slots__ = ()
+
+
+class Seam(NamedTuple):
+    """One function that is wrapped."""
+
+    module: str
+    attribute: str
+    """Its name in the module, `Class.method` for a method."""
+    kind: str
+    call: str
+    can_wait: Callable[..., str | None]
+    """Called as the function is: a few words about the call, None where it cannot wait."""
+
+
+def _timeout(value: Any, otherwise: str = "") -> str | None:
+    if value is None:
+        return otherwise
+    return f"timeout {seconds_text(value)}" if value > 0 else None
+
+
+def _condition(self: Any, timeout: float | None = None) -> str | None:
+    return _timeout(timeout)
+
+
+def _join(self: threading.Thread, timeout: float | None = None) -> str | None:
+    if not self.is_alive() or self is threading.current_thread():
+        return None
+    return _timeout(timeout)
+
+
+def _child(self: Any, timeout: float | None = None) -> str | None:
+    if self.returncode is not None or _has_exited(self.pid):
+        return None
+    return _timeout(timeout)
+
+
+def _communicate(self: Any, *data: Any, timeout: float | None = None, **more: Any) -> str | None:
+    has_pipes = any(pipe is not None for pipe in (self.stdin, self.stdout, self.stderr))
+    return _timeout(timeout) if has_pipes or self.returncode is None else None
+
+
+def _has_exited(pid: int) -> bool:
+    if not hasattr(os, "waitid"):
+        return False
+    try:
+        # Looks without taking the exit status away.
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except OSError:
+        return False
+
+
+def _waitpid(pid: int, options: int) -> str | None:
+    return None if options & _WNOHANG or (pid > 0 and _has_exited(pid)) else ""
+
+
+def _waitid(idtype: int, pid: int, options: int) -> str | None:
+    return None if options & _WNOHANG else ""
+
+
+def _wait3(options: int) -> str | None:
+    return None if options & _WNOHANG else ""
+
+
+def _always(*args: Any, **kwargs: Any) -> str | None:
+    return ""
+
+
+def _ready(file: Any, mask: int) -> bool:
+    """Tell whether reading from *file*, or writing to it, would find something to do at once."""
+    import select
+
+    if not hasattr(select, "poll"):
+        return bool(select.select([file] * (mask == _READABLE), [file] * (mask == _WRITABLE), [], 0)[mask == _WRITABLE])
+    poll = select.poll()
+    poll.register(file, mask)
+    return bool(poll.poll(0))
+
+
+def _peer(sock: Any) -> str:
+    try:
+        return address_text(sock.getpeername())
+    except OSError:
+        return ""
+
+
+def _receives(self: Any, *args: Any, **kwargs: Any) -> str | None:
+    return None if self.gettimeout() == 0 or _ready(self, _READABLE) else _peer(self)
+
+
+def _accepts(self: Any) -> str | None:
+    return None if self.gettimeout() == 0 or _ready(self, _READABLE) else address_text(self.getsockname())
+
+
+def _sends(self: Any, *args: Any, **kwargs: Any) -> str | None:
+    if self.gettimeout() == 0:
+        return None
+    # There is room for something; whether for all of it, only its length will tell.
+    return Maybe(_peer(self)) if _ready(self, _WRITABLE) else _peer(self)
+
+
+def _reads_secretly(self: Any, *args: Any, **kwargs: Any) -> str | None:
+    return None if self.gettimeout() == 0 or self.pending() or _ready(self, _READABLE) else _peer(self)
+
+
+def _shakes_hands(self: Any, *args: Any, **kwargs: Any) -> str | None:
+    return None if self.gettimeout() == 0 else _peer(self)
+
+
+def _selects(read: Any, write: Any, wrong: Any, timeout: float | None = None) -> str | None:
+    if timeout is not None and timeout <= 0:
+        return None
+    import select
+
+    # The originals' own answer: somebody may be ready already.
+    original = getattr(select.select, "__wrapped__", select.select)
+    return None if any(original(read, write, wrong, 0)) else _timeout(timeout)
+
+
+def _selector(self: Any, timeout: float | None = None) -> str | None:
+    return Maybe(_timeout(timeout) or "") if timeout is None or timeout > 0 else None
+
+
+def _reads(descriptor: int, *args: Any) -> str | None:
+    if not os.get_blocking(descriptor):
+        return None
+    # A file of the disk is always ready, and takes the disk's time.
+    return None if _ready(descriptor, _READABLE) else ""
+
+
+def _path(path: Any = "", *args: Any, **kwargs: Any) -> str | None:
+    return "" if isinstance(path, int) else str(path)[:60]
+
+
+def _signals(signals: Any, timeout: float | None = None) -> str | None:
+    return _timeout(timeout)
+
+
+def _multiprocess(self: Any, timeout: float | None = None) -> str | None:
+    return _timeout(timeout) if self.is_alive() else None
+
+
+def _sockets() -> list[Seam]:
+    receive = "recv recv_into recvfrom recvfrom_into recvmsg recvmsg_into"
+    seams = [Seam("socket", f"socket.{name}", "socket", f"socket.socket.{name}", _receives) for name in receive.split()]
+    seams += [
+        Seam("socket", f"socket.{name}", "socket", f"socket.socket.{name}", _sends)
+        for name in ("send", "sendall", "sendto", "sendmsg")
+    ]
+    seams.append(Seam("socket", "socket.accept", "socket", "socket.socket.accept", _accepts))
+    seams += [
+        Seam("ssl", "SSLSocket.read", "socket", "ssl.SSLSocket.read", _reads_secretly),
+        Seam("ssl", "SSLSocket.do_handshake", "socket", "ssl.SSLSocket.do_handshake", _shakes_hands),
+        Seam("select", "select", "socket", "select.select", _selects),
+    ]
+    seams += [
+        Seam("selectors", f"{name}.select", "socket", "selectors.select", _selector)
+        for name in ("EpollSelector", "PollSelector", "SelectSelector", "KqueueSelector")
+    ]
+    return seams
+
+
+def _files() -> list[Seam]:
+    names = "stat lstat access readlink fsync fdatasync statvfs pread pwrite copy_file_range sync"
+    return [Seam("os", name, "file", f"os.{name}", _path) for name in names.split() if hasattr(os, name)]
+
+
+SEAMS: tuple[Seam, ...] = (
+    Seam("threading", "Condition.wait", "lock", "threading.Condition.wait", _condition),
+    Seam("threading", "Thread.join", "join", "threading.Thread.join", _join),
+    Seam("subprocess", "Popen.wait", "subprocess", "subprocess.Popen.wait", _child),
+    Seam("subprocess", "Popen.communicate", "subprocess", "subprocess.Popen.communicate", _communicate),
+    Seam("os", "waitpid", "subprocess", "os.waitpid", _waitpid),
+    Seam("os", "wait4", "subprocess", "os.waitpid", _waitpid),
+    Seam("os", "waitid", "subprocess", "os.waitpid", _waitid),
+    Seam("os", "wait3", "subprocess", "os.wait", _wait3),
+    Seam("os", "wait", "subprocess", "os.wait", _always),
+    Seam("os", "read", "input", "os.read", _reads),
+    Seam("os", "readv", "input", "os.read", _reads),
+    *_files(),
+    *_sockets(),
+    *([] if sys.platform == "win32" else [Seam("signal", "pause", "wait", "signal.pause", _always)]),
+    Seam("signal", "sigwait", "wait", "signal.sigwait", _signals),
+    Seam("signal", "sigwaitinfo", "wait", "signal.sigwait", _signals),
+    Seam("signal", "sigtimedwait", "wait", "signal.sigwait", _signals),
+)
