@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import pytest
 from ._errors import DeadlineError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
 
     from ._virtual_time import VirtualClock
 
@@ -24,6 +24,7 @@ DOCS = (
 )
 
 _clock_key = pytest.StashKey["VirtualClock"]()
+_limit_key = pytest.StashKey[float | None]()
 _undo_key = pytest.StashKey[ExitStack]()
 
 
@@ -47,7 +48,11 @@ def _virtual_clock(*, patch_time: bool = False) -> bool:
 
 
 def _argument(item: pytest.Item, parse: Any) -> Any:
-    """Return what the nearest marker named as *parse* asks for, None where there is no such marker."""
+    """Return what the nearest marker named as *parse* asks for, None where there is no such marker.
+
+    Raises:
+        ValueError: The marker has wrong arguments.
+    """
     name = parse.__name__.removeprefix("_")
     mark = item.get_closest_marker(name)
     if mark is None:
@@ -57,34 +62,64 @@ def _argument(item: pytest.Item, parse: Any) -> Any:
         return parse(*mark.args, **mark.kwargs)
     except (TypeError, ValueError) as error:
         written = [*map(repr, mark.args), *(f"{key}={value!r}" for key, value in mark.kwargs.items())]
-        problem = f"@pytest.mark.{name}({', '.join(written)}): {error}"
-    # Outside the handler: the reader is not to see two tracebacks of one mistake.
-    pytest.fail(problem, pytrace=False)
+        raise ValueError(f"@pytest.mark.{name}({', '.join(written)}): {error}") from None
+
+
+def _give_back(item: pytest.Item) -> None:
+    if _undo_key in item.stash:
+        item.stash[_undo_key].close()
+        del item.stash[_undo_key]
+
+
+@contextmanager
+def _ended_with_the_run(item: pytest.Item) -> Iterator[None]:
+    """Give time back where the whole run ends inside: no teardown hook follows Ctrl-C."""
+    try:
+        yield
+    except (KeyboardInterrupt, pytest.exit.Exception):
+        _give_back(item)
+        raise
+
+
+def _begin(item: pytest.Item) -> str | None:
+    """Make time virtual where *item* asks for it; return why that cannot be."""
+    try:
+        patch_time = _argument(item, _virtual_clock)
+        item.stash[_limit_key] = _argument(item, _must_finish_within)
+        if patch_time is not None or "virtual_clock" in getattr(item, "fixturenames", ()):
+            from ._virtual_time import VirtualClock
+
+            clock = item.stash[_clock_key] = VirtualClock()
+            with ExitStack() as undo:
+                undo.enter_context(clock.install(patch_time=bool(patch_time)))
+                item.stash[_undo_key] = undo.pop_all()
+    except (ValueError, RuntimeError) as error:
+        return str(error)
+    return None
 
 
 # First, so that the loops that fixtures make are on virtual time from the start.
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
-    patch_time = _argument(item, _virtual_clock)
-    _argument(item, _must_finish_within)
-    if patch_time is not None or "virtual_clock" in getattr(item, "fixturenames", ()):
-        from ._virtual_time import VirtualClock
-
-        clock = item.stash[_clock_key] = VirtualClock()
-        undo = item.stash[_undo_key] = ExitStack()
-        undo.enter_context(clock.install(patch_time=bool(patch_time)))
-    return (yield)
+    problem = _begin(item)
+    with _ended_with_the_run(item):
+        result = yield
+    if problem is not None:
+        # Only now: pytest's own plugins tear down what they have not set up.
+        pytest.fail(problem, pytrace=False)
+    return result
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
-    limit = _argument(item, _must_finish_within)
+    limit = item.stash.get(_limit_key, None)
     clock = item.stash.get(_clock_key, None)
     began = perf_counter()
     if clock is not None:
         clock.start_body()
     # The body's own exception, a skip and Ctrl-C pass: there is no verdict over them.
-    result = yield
+    with _ended_with_the_run(item):
+        result = yield
     if limit is not None:
         from ._judge.deadline import judge
 
@@ -99,6 +134,4 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
     try:
         return (yield)
     finally:
-        if _undo_key in item.stash:
-            item.stash[_undo_key].close()
-            del item.stash[_undo_key]
+        _give_back(item)

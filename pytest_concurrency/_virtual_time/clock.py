@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import sys
+import threading
 import time
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 from .._imports import when_imported
 from . import patched_time, threads
@@ -31,6 +32,9 @@ class VirtualClock:
     nothing coming in, or a loop not come to rest for a second, time runs on at the pace of real time.
     Descriptors that wait only for this process itself (listening sockets, both ends of a connection) hold nothing up.
     """
+
+    # What it patches is the process's.
+    _in_force: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(self) -> None:
         self._timeline = Timeline()
@@ -87,12 +91,15 @@ class VirtualClock:
             patch_time: Let the functions of `time` follow this clock too, and `time.sleep` wait for it.
 
         Raises:
-            RuntimeError: A loop that cannot be put on virtual time runs here, or is told to run in the block.
+            RuntimeError: A loop that cannot be put on virtual time runs here, or is told to run in the block; or
+                another clock is installed.
         """
+        if VirtualClock._in_force.locked():
+            raise RuntimeError("a virtual clock is in force already: a process has one time, for one test at a time")
         timeline = self._timeline
         # Rounded up to what a float shows exactly, so that whole seconds added to it are exact too.
         origin = -(-_monotonic_ns() // _EXACT) * _EXACT - timeline.now
-        with ExitStack() as undo:
+        with VirtualClock._in_force, ExitStack() as undo:
             undo.callback(self._end)
             if patch_time:
                 undo.enter_context(patched_time.install(timeline, origin))
