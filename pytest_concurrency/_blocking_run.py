@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from ._blocking.early import sleep_announced
 from ._errors import BlockingCallError, BlockingCallWarning, BlockingError, ConcurrencyWarning
 from ._imports import when_imported
 from ._settings import Blocking, parse_kinds, parse_seconds
+from ._trace import Place
 from ._warning import issue
 
 if TYPE_CHECKING:
@@ -161,10 +161,10 @@ class BlockingRun:
     def _say(self, phase: str) -> None:
         """Warn of what was found, or fail; once for each place."""
         __tracebackhide__ = True
-        if self._problem is not None and not self._problem_told:
-            self._problem_told = True
-            warnings.warn(ConcurrencyWarning(self._problem), stacklevel=1)
         test = self._test
+        if self._problem is not None and not self._problem_told and test is not None:
+            self._problem_told = True
+            issue(ConcurrencyWarning(self._problem), Place(str(test.item.path), 1, test.item.name), test.item)
         if test is None or not (test.blocks or test.marker):
             return
         if test.fails:

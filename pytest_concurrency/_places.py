@@ -25,6 +25,7 @@ def _standard_library() -> tuple[str, ...]:
 
 
 _STDLIB = _standard_library()
+_FOLDER = os.getcwd()
 
 
 @functools.lru_cache(maxsize=4096)
@@ -33,7 +34,8 @@ def owner(filename: str) -> str:
     if filename.startswith("<"):
         # `<frozen importlib._bootstrap>` is the interpreter's; `<string>`, `<doctest …>` and `<ipython …>` somebody's.
         return "frozen" if filename.startswith(("<frozen", "<attrs generated", "<__array_function__")) else "user"
-    path = os.path.abspath(filename)
+    # Not `abspath`: this runs while the user's loop does, and other tools take that call for a blocking one.
+    path = filename if os.path.isabs(filename) else os.path.join(_FOLDER, filename)
     if path.startswith(_OWN):
         return "own"
     if any(part in path for part in _INSTALLED):

@@ -33,7 +33,7 @@ def test_a_blanket_error_in_the_ini_file_stays_a_warning(pytester: pytest.Pytest
     result = inner(*ALONE)
 
     result.assert_outcomes(passed=1, warnings=1)
-    result.stdout.fnmatch_lines(["*test_*.py:6: BlockingCallWarning: time.sleep*"])
+    result.stdout.fnmatch_lines(["*test_*.py:5: BlockingCallWarning: time.sleep*"])
 
 
 @pytest.mark.parametrize("option", ["error", "e", "error::pytest_concurrency.BlockingCallWarning"])
