@@ -231,5 +231,7 @@ def _credited_strand(trace: Trace, strand: Strand) -> list[Interval]:
         if block.strand == strand.id and block.hinders:
             for step in strand.steps:
                 if step.first <= block.first <= step.last:
-                    parts = _without(parts, (step.first, step.last))
+                    # A strand is seen to end just after its last step.
+                    is_last = strand.last is not None and step is strand.steps[-1]
+                    parts = _without(parts, (step.first, end if is_last else step.last))
     return parts
