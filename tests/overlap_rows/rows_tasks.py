@@ -11,7 +11,7 @@ import time
 
 import pytest
 import work
-from choice import FAKE
+from choice import BACKEND, FAKE
 from work import Client, endless, failing, fetch, on_loop, recursive, store, stream
 
 must_overlap = pytest.mark.must_overlap
@@ -61,6 +61,10 @@ async def test_as_completed():
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
+@pytest.mark.skipif(
+    BACKEND == "uvloop" and (3, 13) <= sys.version_info < (3, 13, 4),
+    reason="uvloop calls the eager task factory of these versions with an argument that it does not take",
+)
 @must_overlap("work:fetch", at_least=3)
 @on_loop
 async def test_eager_tasks():
@@ -580,6 +584,20 @@ async def test_two_strands_in_turn():
     """broken: expected 2 strands of the test at once, saw at most 1 ... Started one after the other: {strands} in"""
     for _ in range(2):
         await asyncio.create_task(endless_for_a_moment())  # strands
+
+
+async def blocks_for_a_moment():
+    time.sleep(0.02)  # blocks_for_a_moment
+
+
+@must_overlap()
+@on_loop
+async def test_a_strand_that_blocks_beside_one_that_waits():
+    """broken: time.sleep blocked the event loop for ... at {blocks_for_a_moment} in blocks_for_a_moment"""
+    waiting = asyncio.create_task(endless_for_a_moment())
+    await asyncio.sleep(0)
+    await asyncio.create_task(blocks_for_a_moment())
+    await waiting
 
 
 @must_overlap()
