@@ -6,11 +6,11 @@ import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from ._errors import ConcurrencyWarning
 
 if TYPE_CHECKING:
+    import pytest
+
     from ._trace import Place
 
 
