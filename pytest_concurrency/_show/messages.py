@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from .._judge.exclusion import Exclusion
     from .._judge.overlap import Overlap, Verdict
-    from .._trace import Place, Span, Trace, Wait
+    from .._trace import Place, Release, Span, Trace, Wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def overlap_message(trace: Trace, overlap: Overlap, verdict: Verdict, page: Page
     if proof:
         paragraphs.append(page.wrapped(proof))
     if verdict.status == "inconclusive":
-        paragraphs.append(page.wrapped(_inconclusive(verdict)))
+        paragraphs.append(page.wrapped(_inconclusive(verdict, page)))
     elif verdict.why.startswith("limit"):
         paragraphs.append(page.wrapped(_limit(trace, overlap, verdict, page)))
     elif verdict.why == "one call":
@@ -108,8 +108,9 @@ def _never_called(trace: Trace, targets: Sequence[str], spans: Sequence[Span]) -
         return "The test started no task, thread or process: there is nothing that could overlap."
     called = {span.name for span in spans}
     missing = [name for name in targets if trace.watched.get(name, name) not in called]
+    were = "was" if len(missing) == 1 else "were"
     return (
-        f"{' and '.join(missing)} was never called in this test. If the code under test calls something else,"
+        f"{' and '.join(missing)} {were} never called in this test. If the code under test calls something else,"
         " name that; if it did not run, the test proves nothing."
     )
 
@@ -121,13 +122,17 @@ def _one_call(trace: Trace, verdict: Verdict, page: Page) -> str:
     return f"Only one call was made, by {page.at(place)}: there was nothing for it to overlap with."
 
 
-def _inconclusive(verdict: Verdict) -> str:
-    release = verdict.release
-    pending = "; ".join(release.pending) if release is not None else ""
+def _inconclusive(verdict: Verdict, page: Page) -> str:
     return (
-        f"Still pending when patience ran out: {pending}. The others may only have been late. Let the far end answer"
-        " in the test (a fake, a server on loopback), or raise patience."
+        f"Still pending when patience ran out: {_pending(verdict.release, page)}. The others may only have been late."
+        " Let the far end answer in the test (a fake, a server on loopback), or raise patience."
     )
+
+
+def _pending(release: Release | None, page: Page) -> str:
+    pending = "; ".join(release.pending) if release is not None else ""
+    # Written down while recording, when nobody knew who would read it.
+    return pending.replace(page.root.rstrip(os.sep) + os.sep, "") if page.root else pending
 
 
 def _proof(trace: Trace, verdict: Verdict, page: Page) -> str:
@@ -183,7 +188,9 @@ def _cause(trace: Trace, cause: Cause, page: Page) -> str:
         if cause.size > 1:
             return f"A {cause.wait.kind} lets in only {cause.size} at a time: while they hold it, {who} at {at}."
         holder = strand_label(trace, cause.holder or 0)
-        return f"A {cause.wait.kind} lets them in one at a time: {holder!r} holds it during its call, and {who} at {at}."
+        return (
+            f"A {cause.wait.kind} lets them in one at a time: {holder!r} holds it during its call, and {who} at {at}."
+        )
     if cause.kind == "pool":
         workers = "One worker makes" if cause.size == 1 else f"{cause.size} workers make"
         return f"{workers} all the calls, from a queue, at {at}: there are no more at once than workers."
@@ -232,10 +239,9 @@ def exclusion_message(trace: Trace, targets: Sequence[str], verdict: Exclusion, 
         text = f"Only one call was made, by {page.at(place)}: nothing could have got in. Make at least two."
         return f"expected calls of {what} one at a time, saw one call only\n\n{drawing}\n\n{page.wrapped(text)}"
     if verdict.status == "inconclusive":
-        pending = "; ".join(verdict.release.pending) if verdict.release is not None else ""
         text = (
-            f"Still pending when patience ran out: {pending}. The next call came late; nothing shows that a lock kept it"
-            " out. Let the far end answer in the test, or raise patience."
+            f"Still pending when patience ran out: {_pending(verdict.release, page)}. The next call came late; nothing"
+            " shows that a lock kept it out. Let the far end answer in the test, or raise patience."
         )
         return f"inconclusive: expected calls of {what} one at a time\n\n{drawing}\n\n{page.wrapped(text)}"
     assert verdict.pair is not None
