@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
-from ._errors import OverlapError
+from ._blocking.guard import Guard
+from ._errors import BlockingError, ConcurrencyWarning, OverlapError
 from ._judge import exclusion, overlap
+from ._judge.blocking import counts, findings
 from ._judge.causes import cause_of
 from ._places import place_of
 from ._record.targets import name_of
 from ._record.watch import outcome_of
 from ._session import Session
+from ._settings import Blocking
 from ._show import messages
+from ._show.blocks import failure_text
 from ._show.timeline import draw, parts
 
 if TYPE_CHECKING:
@@ -102,8 +107,8 @@ class Concurrency:
 
     @property
     def blocks(self) -> tuple[Block, ...]:
-        """What kept an event loop from running so far."""
-        return tuple(block for block in self._session.trace().blocks if block.allowed is None)
+        """What kept an event loop from running so far, without what may."""
+        return tuple(block for block in self._session.trace().blocks if counts(block, self._session.blocking))
 
     @property
     def elapsed(self) -> float:
@@ -152,6 +157,17 @@ class Concurrency:
         if verdict.status != "held":
             raise OverlapError(messages.exclusion_message(trace, names, verdict, self._session.page))
 
+    def assert_no_blocks(self) -> None:
+        """Fail if anything has blocked an event loop so far.
+
+        Raises:
+            BlockingError: Something has.
+        """
+        __tracebackhide__ = True
+        found = findings(self._session.trace().blocks, self._session.blocking)
+        if found:
+            raise BlockingError(failure_text(found, self._session.page))
+
     def _names(self, trace: Trace, targets: tuple[object, ...]) -> tuple[str, ...]:
         names = tuple(trace.watched.get(name, name) for name in map(name_of, targets))
         known = {*trace.watched, *trace.watched.values(), *(span.name for span in trace.spans)}
@@ -178,12 +194,18 @@ def record() -> Iterator[Concurrency]:
         print(concurrency.timeline())
     """
     session = Session()
+    guard = Guard(Blocking(mode="off"), lambda problem: warnings.warn(ConcurrencyWarning(problem), stacklevel=2))
+    guard.on_block = session.add_block
+    guard.strand_here = lambda: session.recorder.here().strand.id
+    guard.install()
+    guard.observe = True
     session.start()
     try:
         with session.body():
             yield Concurrency(session)
     finally:
         session.stop()
+        guard.remove()
 
 
 def _end(trace: Trace, span: Span) -> float:

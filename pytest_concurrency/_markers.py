@@ -42,8 +42,11 @@ def _must_overlap(
         at_most = _count("at_most", at_most, 2)
         if at_most < at_least:
             raise ValueError(f"at_most={at_most} is below at_least={at_least}")
-    if len(targets) > 1 and at_most is not None:
-        raise ValueError("at_most goes with one target only")
+    if len(targets) > 1:
+        if at_most is not None:
+            raise ValueError("at_most goes with one target only")
+        if at_least not in (2, len(targets)):
+            raise ValueError(f"at_least={at_least} goes with one target: of several, one call of each is meant")
     return Expectation("must_overlap", targets, at_least, at_most, _patience(patience))
 
 

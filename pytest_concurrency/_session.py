@@ -14,6 +14,7 @@ from ._record.door import Doors, Rule
 from ._record.recorder import Recorder
 from ._record.targets import TargetError, resolve
 from ._record.watch import watch
+from ._settings import Blocking
 from ._show.messages import Page, exclusion_message, overlap_message
 
 if TYPE_CHECKING:
@@ -36,15 +37,14 @@ class Judged:
 class Session:
     """Records one test, from before its fixtures to after its teardown."""
 
-    def __init__(self, nodeid: str = "", page: Page | None = None) -> None:
+    def __init__(self, nodeid: str = "", page: Page | None = None, blocking: Blocking | None = None) -> None:
         self.recorder = Recorder(nodeid)
+        self.blocking = blocking or Blocking()
         self.doors = Doors(self.recorder)
         self.page = page or Page()
         self.judged: list[Judged] = []
         self.elapsed: float | None = None
         """Seconds that the body took; None while it has not ended."""
-        self.hinder_from = 0.1
-        """Seconds from which on a file access or an import counts as having blocked."""
         self._body_began = perf_counter()
         self._expectations: list[Expectation] = []
         self._names: list[tuple[str, ...]] = []
@@ -135,7 +135,7 @@ class Session:
     def add_block(self, block: Block) -> None:
         """Take down a block that was observed; most of those that may be are harmless to others."""
         seconds = block.seconds or 0.0
-        least = self.hinder_from if block.kind in ("file", "import") else 0.0 if block.allowed is None else 0.01
+        least = self.blocking.threshold if block.kind in ("file", "import") else 0.0 if block.allowed is None else 0.01
         self.recorder.add_block(replace(block, hinders=block.seconds is None or seconds >= least))
 
     def trace(self) -> Trace:

@@ -89,7 +89,7 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
         return (yield)
     from ._session import Session
 
-    session = item.stash[_session_key] = Session(item.nodeid, _page(item))
+    session = item.stash[_session_key] = Session(item.nodeid, _page(item), item.config.stash[_settings_key].blocking)
     session.start()
     with _ended_with_the_run(session):
         result = yield
@@ -156,7 +156,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 def _show_as_text(report: pytest.TestReport, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
     """Show a verdict that this plugin raised, and not the test, as its message alone."""
-    raised_here = str(excinfo.traceback[-1].path) in (__file__, _timing.__file__, _blocking_run.__file__, _warning.__file__)
+    raised_here = str(excinfo.traceback[-1].path) in (
+        __file__,
+        _timing.__file__,
+        _blocking_run.__file__,
+        _warning.__file__,
+    )
     if not raised_here or report.outcome != "failed":
         return
     shown: Any = excinfo.getrepr(style="value")
