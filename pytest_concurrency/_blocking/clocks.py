@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from time import perf_counter, thread_time
+from time import perf_counter, process_time, thread_time
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -19,6 +19,10 @@ try:
     import resource
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
+
+
+# Ours, from before any wrapper: what reads the clocks is not to be timed by them.
+_pread = getattr(os, "pread", None)
 
 
 class Reading(NamedTuple):
@@ -31,6 +35,8 @@ class Reading(NamedTuple):
     """The part of it outside the kernel."""
     queued: float
     """Spent ready to run, while no processor was free."""
+    process: float = 0.0
+    """What all threads of the process spent computing."""
 
 
 class Spent(NamedTuple):
@@ -40,6 +46,12 @@ class Spent(NamedTuple):
     cpu: float
     user: float
     queued: float
+    process: float = 0.0
+
+    @property
+    def others(self) -> float:
+        """Seconds that other threads computed: with a GIL, this one could not meanwhile."""
+        return max(0.0, self.process - self.cpu)
 
     @property
     def own(self) -> float:
@@ -79,14 +91,23 @@ class ThreadClocks:
         """Return the clocks of this thread now."""
         cpu = thread_time()
         user = resource.getrusage(self._thread_usage).ru_utime if self._thread_usage is not None else cpu
-        return Reading(self._clock(), cpu, user, self._queued())
+        return Reading(self._clock(), cpu, user, self._queued(), process_time())
+
+    def read_of(self, native_id: int) -> Reading | None:
+        """Return the clocks of another thread now, None where the system does not show them."""
+        try:
+            with open(f"/proc/self/task/{native_id}/schedstat", "rb") as file:
+                cpu, queued = (int(part) / 1e9 for part in file.read(96).split()[:2])
+        except (OSError, ValueError):
+            return None
+        return Reading(self._clock(), cpu, cpu, queued, process_time())
 
     def _queued(self) -> float:
         file = self._queue_file()
-        if file is None:
+        if file is None or _pread is None:
             return 0.0
         try:
-            return int(os.pread(file.number, 96, 0).split()[1]) / 1e9
+            return int(_pread(file.number, 96, 0).split()[1]) / 1e9
         except (OSError, IndexError, ValueError):
             return 0.0
 

@@ -20,7 +20,9 @@ from .frames import Site, locate
 from .imports import ImportTimer
 from .kinds import instead
 from .loops import LIBRARIES, running_backend, running_loop, running_task
-from .policy import Policy, innocent, is_importing
+from .overdue import explain
+from .policy import Policy, allowed_here, innocent, is_importing
+from .sampler import Sampler
 from .seams import installed
 from .turns import Turns
 from .waits import SEAMS, Maybe
@@ -30,7 +32,9 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from .._settings import Blocking
-    from .clocks import Reading
+    from .clocks import Reading, Spent
+    from .lanes import Lane
+    from .overdue import Sample
     from .waits import Seam
 
 WEIGHED = frozenset({"file"})
@@ -80,7 +84,8 @@ class Guard:
         self._on_failure = on_failure
         self._clock = clock
         self._clocks = ThreadClocks(clock)
-        self._turns = Turns(self._clocks, self._weigh)
+        self._sampler = Sampler(self._clocks, clock, self._may, self._fail)
+        self._turns = Turns(self._clocks, clock, self._weigh, self._late, self._sampler)
         self._imports = ImportTimer()
         self._local = threading.local()
         self._undo = ExitStack()
@@ -127,6 +132,7 @@ class Guard:
             _guards.remove(self)
         self._active = False
         self._imports.stop()
+        self._sampler.stop()
         self._undo.close()
         audit.listen(None)
         if _guards:
@@ -278,7 +284,7 @@ class Guard:
                 detail=detail,
                 site=site,
                 backend=backend,
-                allowed=policy.allowed(site, name),
+                allowed=policy.allowed(site, name, allowed_here()),
                 strand=self.strand_here() if self.strand_here is not None else None,
                 task=running_task(backend),
                 number=next_number(),
@@ -316,6 +322,9 @@ class Guard:
             return
         blocking = self._policy.blocking
         long_enough = seconds is not None and seconds >= blocking.threshold
+        lane = self._sampler.here()
+        if lane is not None:
+            lane.account(seconds)
         block = Block(
             kind=call.kind,
             call=call.site.call,
@@ -334,6 +343,38 @@ class Guard:
             end=call.start + (seconds or 0.0),
         )
         self.on_block(block)
+
+    def _may(self, site: Site, call: str) -> str | None:
+        return self._policy.allowed(site, call)
+
+    def _late(self, lane: Lane, spent: Spent, samples: list[Sample], known: float, known_open: bool) -> None:
+        if self._active:
+            self._safely(partial(self._report_late, lane, spent, samples, known, known_open))
+
+    def _report_late(self, lane: Lane, spent: Spent, samples: list[Sample], known: float, known_open: bool) -> None:
+        if self.on_block is None:
+            return
+        now = self._clock()
+        for late in explain(spent, samples, known, known_open, self._policy.blocking.threshold):
+            sample = late.sample
+            number = next_number()
+            self.on_block(
+                Block(
+                    kind=late.kind,
+                    call=sample.site.call or sample.expression.partition("(")[0] or sample.site.place.function,
+                    place=sample.site.place,
+                    seconds=late.seconds,
+                    backend=lane.backend,
+                    stack=sample.site.stack,
+                    task=sample.task,
+                    detail=sample.expression,
+                    allowed=sample.allowed,
+                    first=number,
+                    last=next_number(),
+                    start=now - late.seconds,
+                    end=now,
+                )
+            )
 
     def _safely(self, do: Callable[[], None]) -> None:
         """Do what may go wrong, and what may itself make calls that are heard of."""

@@ -59,6 +59,12 @@ def allowed_here() -> str | None:
     return allowance.reason if allowance is not None and allowance.open else None
 
 
+def allowed_in(context: contextvars.Context | None) -> str | None:
+    """Return the same for code that runs in *context*, on whatever thread."""
+    allowance = context.get(_allowance) if context is not None else None
+    return allowance.reason if allowance is not None and allowance.open else None
+
+
 @dataclass(frozen=True, slots=True)
 class Innocent:
     """Code that may make some calls on an event loop's thread."""
@@ -220,9 +226,9 @@ class Policy:
         if not self.rules:
             self.rules = tuple(parse_rule(text) for text in self.blocking.allow)
 
-    def allowed(self, site: Site, call: str) -> str | None:
+    def allowed(self, site: Site, call: str, context_reason: str | None = None) -> str | None:
         """Return why the call at *site* may block, None where it may not."""
-        reason = self.exempt or allowed_here()
+        reason = self.exempt or context_reason
         if reason is not None:
             return reason
         for rule in self.rules:

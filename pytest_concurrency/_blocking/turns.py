@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 from .._imports import when_imported
 from .._patching import patched
 from .clocks import between
+from .lanes import Lane
 from .seams import BARE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from .clocks import Reading, ThreadClocks
+    from .sampler import Sampler
 
     Weigh = Callable[["list[tuple[Any, float]]"], None]
 
@@ -68,9 +70,19 @@ class Turn:
 class Turns:
     """Knows when a turn of any loop in the program ends."""
 
-    def __init__(self, clocks: ThreadClocks, weigh: Weigh) -> None:
+    def __init__(
+        self,
+        clocks: ThreadClocks,
+        clock: Callable[[], float],
+        weigh: Weigh,
+        on_late: Callable[..., None],
+        sampler: Sampler,
+    ) -> None:
         self._clocks = clocks
+        self._clock = clock
         self._weigh = weigh
+        self._on_late = on_late
+        self._sampler = sampler
         self._local = threading.local()
         self._running = 0
         self.seen = 0
@@ -80,22 +92,31 @@ class Turns:
         """Forget the loops that were seen, but for those that still run."""
         self.seen = self._running
 
-    def enter_run(self) -> None:
-        """A loop begins to run."""
+    def enter_run(self, backend: str, loop: Any = None) -> Lane:
+        """A loop begins to run on this thread."""
         self._running += 1
         self.seen += 1
+        lane = Lane(backend, loop, self._clocks, self._on_late)
+        self._sampler.add(lane)
+        return lane
 
-    def leave_run(self) -> None:
+    def leave_run(self, lane: Lane) -> None:
         """A loop has ended."""
         self._running -= 1
+        lane.end(self._clock())
+        self._sampler.discard(lane)
 
     @contextmanager
-    def _counted(self) -> Iterator[None]:
-        self.enter_run()
+    def _entered(self, backend: str, loop: Any) -> Iterator[Lane]:
+        lane = self.enter_run(backend, loop)
         try:
-            yield
+            yield lane
         finally:
-            self.leave_run()
+            self.leave_run(lane)
+
+    def now(self) -> float:
+        """Return the time by the clock of the run."""
+        return self._clock()
 
     def here(self) -> Turn:
         """Return the turn on this thread."""
@@ -138,7 +159,7 @@ class Turns:
         def make(original: Callable[[Any], None]) -> Callable[[Any], None]:
             def run_forever(loop: Any) -> None:
                 __tracebackhide__ = True
-                with self._counted(), self._selecting(loop):
+                with self._entered("asyncio", loop) as lane, self._selecting(loop, lane):
                     original(loop)
 
             return run_forever
@@ -147,7 +168,7 @@ class Turns:
             yield
 
     @contextmanager
-    def _selecting(self, loop: Any) -> Iterator[None]:
+    def _selecting(self, loop: Any, lane: Lane) -> Iterator[None]:
         selector = getattr(loop, "_selector", None)
         turn = self.here()
         if not hasattr(selector, "__dict__"):
@@ -160,10 +181,15 @@ class Turns:
             if bare is not None:
                 original = MethodType(bare, selector)
 
+            clock, end, begin = self._clock, lane.end, lane.begin
+
             def select(timeout: float | None = None) -> Any:
+                end(clock())
                 if turn.pending:
                     turn.close()
-                return original(timeout)
+                events = original(timeout)
+                begin(clock())
+                return events
 
             return select
 
@@ -184,7 +210,7 @@ class Turns:
             def run_forever(loop: Any) -> None:
                 __tracebackhide__ = True
                 try:
-                    with self._counted():
+                    with self._entered("uvloop", loop):
                         original(loop)
                 finally:
                     self.here().close()
@@ -217,15 +243,24 @@ class _TrioTurns:
     def __init__(self, turns: Turns) -> None:
         self._turns = turns
         self._turn: Turn | None = None
+        self._lane: Lane | None = None
 
     def before_run(self) -> None:
-        self._turns.enter_run()
+        self._turn = self._turns.here()
+        self._lane = self._turns.enter_run("trio")
+        self._lane.begin(self._turns.now())
 
     def before_io_wait(self, timeout: float) -> None:
-        if self._turn is None:
-            self._turn = self._turns.here()
-        self._turn.close()
+        if self._turn is not None and self._lane is not None:
+            self._lane.end(self._turns.now())
+            if self._turn.pending:
+                self._turn.close()
+
+    def after_io_wait(self, timeout: float) -> None:
+        if self._lane is not None:
+            self._lane.begin(self._turns.now())
 
     def after_run(self) -> None:
-        self._turns.here().close()
-        self._turns.leave_run()
+        if self._turn is not None and self._lane is not None:
+            self._turn.close()
+            self._turns.leave_run(self._lane)

@@ -1,0 +1,67 @@
+"""The threads on which loops run, and since when each has been in its present turn."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from .clocks import between
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .clocks import Reading, ThreadClocks
+    from .overdue import Sample
+
+LATE = 0.010
+"""Seconds after which a turn gets a closer look."""
+STALE = 0.001
+"""Seconds that a reading of the kernel's clocks may be older than the turn it stands for: read once for many turns."""
+
+
+class Lane:
+    """One thread while a loop runs on it. Written by that thread, read by the sampler."""
+
+    __slots__ = (
+        *("_clocks", "_on_late", "backend", "began", "known", "known_open"),
+        *("loop", "native", "reading", "samples", "thread"),
+    )
+
+    def __init__(self, backend: str, loop: Any, clocks: ThreadClocks, on_late: Callable[..., None]) -> None:
+        self.backend = backend
+        self.loop = loop
+        self.thread = threading.get_ident()
+        self.native = threading.get_native_id()
+        self.began = 0.0
+        """When the present turn began; 0 while the loop waits for something to do."""
+        self.reading: Reading = clocks.read()
+        self.samples: list[Sample] = []
+        self.known = 0.0
+        """Seconds of this turn that named calls account for."""
+        self.known_open = False
+        self._clocks = clocks
+        self._on_late = on_late
+
+    def begin(self, now: float) -> None:
+        """The loop has something to do."""
+        if now - self.reading[0] > STALE:
+            self.reading = self._clocks.read()
+        self.began = now
+
+    def end(self, now: float) -> None:
+        """The loop has done it."""
+        began, self.began = self.began, 0.0
+        if self.samples or self.known or self.known_open:
+            samples, self.samples = self.samples, []
+            known, known_open = self.known, self.known_open
+            self.known, self.known_open = 0.0, False
+            if samples and began and now - began >= LATE:
+                spent = between(self.reading, self._clocks.read())
+                self._on_late(self, spent, samples, known, known_open)
+
+    def account(self, seconds: float | None) -> None:
+        """A named call was made in this turn and has been reported."""
+        if seconds is None:
+            self.known_open = True
+        else:
+            self.known += seconds

@@ -1,0 +1,137 @@
+"""What a turn of a loop was spent on that took too long and did not say so. A pure function of clocks and samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .clocks import Reading, Spent
+    from .frames import Site
+
+# What the kernel says a sleeping thread is in, by the beginning or a part of the function's name.
+_KERNEL_WAITS: tuple[tuple[str, str], ...] = (
+    ("nanosleep", "sleep"),
+    ("futex", "lock"),
+    ("do_wait", "subprocess"),
+    ("pipe_read", "input"),
+    ("n_tty_read", "input"),
+    ("pipe_write", "wait"),
+    ("poll_schedule", "socket"),
+    ("do_select", "socket"),
+    ("ep_poll", "socket"),
+    ("epoll", "socket"),
+    ("unix_stream", "socket"),
+    ("unix_wait", "socket"),
+    ("skb_wait", "socket"),
+    ("skb_recv", "socket"),
+    ("inet_", "socket"),
+    ("tcp_", "socket"),
+    ("sk_", "socket"),
+    ("sock_", "socket"),
+    ("locks_lock", "lock"),
+    ("flock_lock", "lock"),
+    ("do_sigtimedwait", "wait"),
+    ("io_schedule", "file"),
+    ("folio_", "file"),
+    ("jbd2", "file"),
+)
+_SURE = 0.015
+"""Seconds from which on a wait that the kernel has a name for is worth a word; below, hand-over and start-up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Where a loop's thread was at one instant of an overdue turn."""
+
+    reading: Reading
+    step: object
+    """What the loop was running; the same object all through one step."""
+    others: int
+    """How many more steps were to be run in this turn."""
+    site: Site
+    expression: str
+    """What the user's line was evaluating, as it is written there."""
+    kernel: str
+    """What the thread was in, asked of the kernel; empty while it computes."""
+    task: str | None
+    allowed: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """A stretch of an overdue turn that has been explained."""
+
+    kind: str
+    seconds: float
+    sample: Sample
+
+
+def kernel_kind(name: str) -> str:
+    """Return the kind of wait that the kernel's function *name* stands for, empty where it is none that we know."""
+    return next((kind for part, kind in _KERNEL_WAITS if part in name), "wait" if name else "")
+
+
+def explain(spent: Spent, samples: Sequence[Sample], named: float, named_open: bool, threshold: float) -> list[Late]:
+    """Return what the turn was spent on.
+
+    Args:
+        spent: The clocks of the whole turn.
+        samples: What was seen of it.
+        named: Seconds of it that known calls have accounted for already.
+        named_open: Known calls were made whose length nobody knows; what was waited is theirs.
+        threshold: From which length on computing, and waiting for nobody knows what, counts.
+    """
+    if not samples:
+        return []
+    found = [late for late in (_computed(spent, samples, named, threshold),) if late is not None]
+    if not named_open:
+        found += _waited(spent, samples, named, threshold)
+    return found
+
+
+def _computed(spent: Spent, samples: Sequence[Sample], named: float, threshold: float) -> Late | None:
+    alone = all(sample.step == samples[0].step for sample in samples)
+    if alone and (len(samples) > 1 or samples[0].others <= _FEW):
+        # What known calls took was mostly waiting; what of it was computing is not counted twice.
+        cpu = spent.cpu - max(0.0, named - spent.blocked)
+        step = samples
+    else:
+        # Many short steps make a long turn, and nobody is to blame: only what one step did between two looks counts.
+        cpu, step = max((_within(samples, sample.step) for sample in samples), key=lambda pair: pair[0])
+    busy = [sample for sample in step if not sample.kernel]
+    if cpu < threshold or not step:
+        return None
+    return Late("cpu", cpu, _most_seen(busy or step))
+
+
+_FEW = 3
+
+
+def _within(samples: Sequence[Sample], step: object) -> tuple[float, Sequence[Sample]]:
+    own = [sample for sample in samples if sample.step == step]
+    return own[-1].reading.cpu - own[0].reading.cpu, own
+
+
+def _waited(spent: Spent, samples: Sequence[Sample], named: float, threshold: float) -> list[Late]:
+    asleep = [sample for sample in samples if sample.kernel]
+    if not asleep:
+        return []
+    blocked = spent.blocked - named
+    found = []
+    for kind in dict.fromkeys(kernel_kind(sample.kernel) for sample in asleep):
+        own = [sample for sample in asleep if kernel_kind(sample.kernel) == kind]
+        seconds = blocked * len(own) / len(asleep)
+        if kind == "lock":
+            # Waiting for the GIL looks the same: what other threads computed meanwhile was not waited for a lock.
+            seconds -= spent.others
+        if seconds >= (threshold if kind == "wait" else _SURE):
+            found.append(Late(kind, seconds, _most_seen(own)))
+    return found
+
+
+def _most_seen(samples: Sequence[Sample]) -> Sample:
+    places = [sample.site.place for sample in samples]
+    return samples[places.index(max(places, key=places.count))]

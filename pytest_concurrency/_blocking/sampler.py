@@ -1,0 +1,245 @@
+"""A thread that looks where a loop's thread is while its turn is overdue. There is none while no loop runs."""
+
+from __future__ import annotations
+
+import _thread
+import os
+import sys
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from .frames import locate, module_of
+from .lanes import LATE
+from .overdue import Sample, kernel_kind
+from .policy import allowed_in, innocent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+    from .clocks import ThreadClocks
+    from .frames import Site
+    from .lanes import Lane
+
+_EVERY = 0.005
+_LINGER = 40
+"""Looks without any loop after which the thread ends; a suite that runs a loop per test keeps one thread."""
+_MOST = 200
+
+_running: weakref.WeakSet[Sampler] = weakref.WeakSet()
+
+
+class Sampler:
+    """Looks at every lane, a few times in each overdue turn."""
+
+    def __init__(
+        self,
+        clocks: ThreadClocks,
+        clock: Callable[[], float],
+        allowed: Callable[[Site, str], str | None],
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        self._clocks = clocks
+        self._clock = clock
+        self._allowed = allowed
+        self._on_failure = on_failure
+        self._lanes: dict[int, Lane] = {}
+        self._stop: Any = None
+        self._ended: Any = None
+        self._lock = threading.RLock()
+        self.failed = False
+
+    def add(self, lane: Lane) -> None:
+        """Look at this lane too."""
+        self._lanes[id(lane)] = lane
+        if self._stop is None and not self.failed:
+            self._start()
+
+    def discard(self, lane: Lane) -> None:
+        """Look at it no more."""
+        self._lanes.pop(id(lane), None)
+
+    def here(self) -> Lane | None:
+        """Return the lane of this thread, the innermost if there are several."""
+        thread = threading.get_ident()
+        found = None
+        for lane in tuple(self._lanes.values()):
+            if lane.thread == thread:
+                found = lane
+        return found
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._stop is None:
+                stop, ended = _thread.allocate_lock(), _thread.allocate_lock()
+                stop.acquire()
+                ended.acquire()
+                self._stop, self._ended = stop, ended
+                _running.add(self)
+                # Not a `threading.Thread`: tests that count those are not to find one of ours.
+                _thread.start_new_thread(self._run, (stop, ended))
+
+    def stop(self) -> None:
+        """End the thread and wait until it has."""
+        with self._lock:
+            stop, self._stop = self._stop, None
+            if stop is not None:
+                stop.release()
+                self._ended.acquire(timeout=5)
+
+    def resume(self) -> None:
+        """Go on where `stop` interrupted."""
+        if self._lanes and not self.failed:
+            self._start()
+
+    def forget(self) -> None:
+        """In a forked child there is neither the thread nor any of the loops' threads."""
+        self._stop = None
+        self._lock = threading.RLock()
+        self._lanes.clear()
+
+    def _run(self, stop: Any, ended: Any) -> None:
+        quiet = 0
+        try:
+            while not stop.acquire(timeout=_EVERY):
+                lanes = tuple(self._lanes.values())
+                quiet = 0 if lanes else quiet + 1
+                if quiet > _LINGER:
+                    with self._lock:
+                        if self._stop is stop and not self._lanes:
+                            self._stop = None
+                            return
+                self._look(lanes)
+        except Exception as error:
+            self.failed = True
+            self._stop = None
+            self._on_failure(error)
+        finally:
+            ended.release()
+
+    def _look(self, lanes: tuple[Lane, ...]) -> None:
+        frames: dict[int, FrameType] | None = None
+        for lane in lanes:
+            if lane.backend == "uvloop" and not lane.began:
+                frames = frames or sys._current_frames()
+                self._knock(lane, frames.get(lane.thread))
+                continue
+            began = lane.began
+            if began and self._clock() - began >= LATE and len(lane.samples) < _MOST:
+                frames = frames or sys._current_frames()
+                sample = self._sample(lane, frames.get(lane.thread))
+                # Still the same turn: what was seen belongs to it.
+                if sample is not None and lane.began == began:
+                    lane.samples.append(sample)
+        del frames
+
+    def _knock(self, lane: Lane, frame: FrameType | None) -> None:
+        """Begin a turn of a loop that does not tell: it ends when the loop comes round to our callback."""
+        if frame is None or module_of(frame) == "pytest_concurrency._blocking.turns":
+            return
+        reading = self._clocks.read_of(lane.native)
+        if reading is None:
+            return
+        lane.reading = reading
+        lane.samples.clear()
+        lane.began = reading.wall
+        try:
+            lane.loop.call_soon_threadsafe(lambda: lane.end(self._clock()))
+        except RuntimeError:
+            lane.began = 0.0
+
+    def _sample(self, lane: Lane, frame: FrameType | None) -> Sample | None:
+        if frame is None:
+            return None
+        step, others, context, task = _step_of(frame)
+        kernel = self._kernel(lane.native)
+        reading = self._clocks.read_of(lane.native) or self._clocks.read()._replace(cpu=0.0, queued=0.0)
+        site = locate(frame, "")
+        if site is None or not site.step:
+            return None
+        kind = kernel_kind(kernel) or "cpu"
+        if innocent(kind, site.inner) is not None:
+            return None
+        return Sample(
+            reading=reading,
+            step=step,
+            others=others,
+            site=site,
+            expression=_expression(site),
+            kernel=kernel,
+            task=task,
+            allowed=allowed_in(context) or self._allowed(site, site.call),
+        )
+
+    def _kernel(self, native: int) -> str:
+        try:
+            with open(f"/proc/self/task/{native}/wchan") as file:
+                name = file.read(80).strip()
+        except OSError:
+            return ""
+        return "" if name == "0" else name
+
+
+def _step_of(frame: FrameType | None) -> tuple[object, int, Any, str | None]:
+    """Return what the loop runs, how many more it has to run in this turn, its context and its task's name."""
+    each = frame
+    outermost: FrameType | None = frame
+    while each is not None:
+        module, name = module_of(each), each.f_code.co_name
+        if module == "asyncio.events" and name == "_run":
+            handle = each.f_locals.get("self")
+            above = each.f_back
+            more = above.f_locals.get("ntodo", 0) if above is not None and above.f_code.co_name == "_run_once" else 0
+            task = getattr(getattr(handle, "_callback", None), "__self__", None)
+            get_name = getattr(task, "get_name", None)
+            # A handle lets go of itself when it is done; then this step is none that we will see again.
+            return (
+                id(handle) if handle is not None else object(),
+                more,
+                getattr(handle, "_context", None),
+                get_name() if get_name is not None else None,
+            )
+        if module == "trio._core._run" and name == "unrolled_run":
+            names = each.f_locals
+            task = names.get("task")
+            return id(task), len(names.get("batch", ())), getattr(task, "context", None), getattr(task, "name", None)
+        if module == "pytest_concurrency._blocking.turns":
+            break
+        outermost, each = each, each.f_back
+    return (id(outermost), outermost.f_code if outermost is not None else None), 0, None, None
+
+
+def _expression(site: Site) -> str:
+    """Return the call that the user's line was in, as it is written there."""
+    frame = next((each for each in site.step if each.f_code.co_filename == site.place.file), None)
+    if frame is None or frame.f_lasti < 0:
+        return ""
+    positions = list(frame.f_code.co_positions())
+    line, end, start, stop = positions[min(frame.f_lasti // 2, len(positions) - 1)]
+    if line is None or line != end or start is None or stop is None:
+        return ""
+    import linecache
+
+    text = linecache.getline(frame.f_code.co_filename, line).encode()[start:stop].decode(errors="replace")
+    return text if len(text) <= 50 else f"{text[:47]}..."
+
+
+def _before_fork() -> None:
+    for sampler in tuple(_running):
+        sampler.stop()
+
+
+def _after_fork_in_parent() -> None:
+    for sampler in tuple(_running):
+        sampler.resume()
+
+
+def _after_fork_in_child() -> None:
+    for sampler in tuple(_running):
+        sampler.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    # A fork beside a running thread is warned of from Python 3.12 on, and may leave its locks taken in the child.
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
