@@ -60,6 +60,8 @@ def labels(trace: Trace, spans: Sequence[Span]) -> dict[int, str]:
     short = {span.name: span.name.rpartition(":")[2].rpartition(".")[2] or span.name for span in spans}
     if len(set(short.values())) < len(short):
         short = {name: name.rpartition(":")[2] for name in short}
+    if len(set(short.values())) < len(short):
+        short = {name: name for name in short}
     count: Counter[str] = Counter()
     named: dict[int, str] = {}
     for span in sorted(spans, key=lambda span: span.first):
