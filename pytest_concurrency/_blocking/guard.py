@@ -18,9 +18,9 @@ from .clocks import ThreadClocks, between
 from .early import sleep_announced
 from .frames import Site, locate
 from .imports import ImportTimer
-from .kinds import instead
+from .kinds import CALLS, instead
 from .loops import LIBRARIES, running_backend, running_loop, running_task
-from .overdue import explain
+from .overdue import called, explain
 from .policy import Policy, allowed_here, innocent, is_importing
 from .sampler import Sampler
 from .seams import installed
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 WEIGHED = frozenset({"file"})
 """Kinds whose calls have no end that is announced: weighed when the loop's turn ends."""
+_BUILT_ON_OTHERS = frozenset({"queue", "join", "input", "database"})
 _UNSEEN = 0.001
 """Seconds below which a weighed call is not worth a word, unless its kind was asked for by name."""
 
@@ -69,6 +70,7 @@ class _Glance:
     name: str
     detail: str
     start: float
+    least: float = _UNSEEN
     reading: Reading | None = None
 
 
@@ -222,7 +224,8 @@ class Guard:
             return None
         if isinstance(detail, Maybe) or (kind in WEIGHED and kind in self._policy.blocking.past_threshold):
             self._local.inside = True
-            return _Glance(kind, name, detail, self._clock(), self._clocks.read() if kind in WEIGHED else None)
+            reading = self._clocks.read() if kind in WEIGHED else None
+            return _Glance(kind, name, detail, self._clock(), getattr(detail, "least", _UNSEEN), reading)
         # This method and the wrapper that called it are not the caller; a builtin's wrapper is two.
         call = self._begun(kind, name, detail, backend, sys._getframe(2))
         if call is not None:
@@ -238,7 +241,7 @@ class Guard:
                 self._safely(lambda: self._turns.here().add(call, seconds))
             else:
                 self._safely(lambda: self._report(call, seconds))
-        elif seconds >= _UNSEEN and (backend := running_backend()) is not None:
+        elif seconds >= call.least and (backend := running_backend()) is not None:
             seen = self._begun(call.kind, call.name, call.detail, backend, sys._getframe(2))
             if seen is not None:
                 seen = replace(seen, start=call.start)
@@ -279,6 +282,10 @@ class Guard:
             # From 3.15 on the event comes from inside the import system's first function.
             if kind == "import" and is_importing(site.step[1:]):
                 return None
+            # What waits inside is a lock or a pipe; what the user's line called is a queue, a thread, a driver.
+            outer = CALLS.get(site.call, kind)
+            if outer in _BUILT_ON_OTHERS:
+                kind = outer
             return _Call(
                 kind=kind,
                 detail=detail,
@@ -361,7 +368,7 @@ class Guard:
             self.on_block(
                 Block(
                     kind=late.kind,
-                    call=sample.site.call or sample.expression.partition("(")[0] or sample.site.place.function,
+                    call=sample.site.call or called(sample.expression) or sample.site.place.function,
                     place=sample.site.place,
                     seconds=late.seconds,
                     backend=lane.backend,

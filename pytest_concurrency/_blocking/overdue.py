@@ -92,6 +92,18 @@ def explain(spent: Spent, samples: Sequence[Sample], named: float, named_open: b
     return found
 
 
+def called(expression: str) -> str:
+    """Return what *expression* calls, without the arguments: `lock.acquire` of `lock.acquire(timeout=1)`."""
+    if not expression.endswith(")"):
+        return expression
+    depth = 0
+    for index in range(len(expression) - 1, -1, -1):
+        depth += (expression[index] == ")") - (expression[index] == "(")
+        if depth == 0:
+            return expression[:index]
+    return expression
+
+
 def _computed(spent: Spent, samples: Sequence[Sample], named: float, threshold: float) -> Late | None:
     alone = all(sample.step == samples[0].step for sample in samples)
     if alone and (len(samples) > 1 or samples[0].others <= _FEW):

@@ -20,7 +20,14 @@ _WNOHANG = getattr(os, "WNOHANG", 1)
 class Maybe(str):
     """A few words about a call of which only its length will tell whether it waited."""
 
-    __slots__ = ()
+    least = 0.001
+    """Seconds from which on it did."""
+
+
+class Idle(Maybe):
+    """A call that waits for what has nothing left to do."""
+
+    least = 0.015
 
 
 class Seam(NamedTuple):
@@ -49,6 +56,14 @@ def _join(self: threading.Thread, timeout: float | None = None) -> str | None:
     if not self.is_alive() or self is threading.current_thread():
         return None
     return _timeout(timeout)
+
+
+def _shutdown(self: Any, wait: bool = True, **more: Any) -> str | None:
+    if not wait:
+        return None
+    # Threads without a job end at once, and so does the wait for them.
+    busy = not self._work_queue.empty() or self._idle_semaphore._value < len(self._threads)
+    return Maybe("") if busy else Idle("")
 
 
 def _child(self: Any, timeout: float | None = None) -> str | None:
@@ -190,6 +205,13 @@ def _files() -> list[Seam]:
 SEAMS: tuple[Seam, ...] = (
     Seam("threading", "Condition.wait", "lock", "threading.Condition.wait", _condition),
     Seam("threading", "Thread.join", "join", "threading.Thread.join", _join),
+    Seam(
+        "concurrent.futures.thread",
+        "ThreadPoolExecutor.shutdown",
+        "join",
+        "concurrent.futures.Executor.shutdown",
+        _shutdown,
+    ),
     Seam("subprocess", "Popen.wait", "subprocess", "subprocess.Popen.wait", _child),
     Seam("subprocess", "Popen.communicate", "subprocess", "subprocess.Popen.communicate", _communicate),
     Seam("os", "waitpid", "subprocess", "os.waitpid", _waitpid),

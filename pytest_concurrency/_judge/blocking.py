@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from .._settings import Blocking
     from .._trace import Block, Place
 
-# These have no name of a call to be guilty by: only their length tells.
-_BY_LENGTH = frozenset({"cpu", "wait"})
+# Computing has no call to be guilty by: only its length tells.
+_BY_LENGTH = frozenset({"cpu"})
 
 
 @dataclass(frozen=True, slots=True)
