@@ -37,33 +37,41 @@ class _Finder:
 
     def __init__(self, name: str, callback: Callable[[], object]) -> None:
         self.name = name
-        self.callback = callback
+        self._callback = callback
+        self._is_searching = False
 
     def remove(self) -> None:
         with contextlib.suppress(ValueError):
             sys.meta_path.remove(self)
 
+    def executed(self) -> None:
+        # Not where the `with` block has ended since, or where the module was executed once already.
+        if self in sys.meta_path:
+            self.remove()
+            self._callback()
+
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname != self.name or self not in sys.meta_path:
+        if fullname != self.name or self._is_searching:
             return None
-        # Out of the way first: the search below must not find this finder again.
-        self.remove()
-        spec = importlib.util.find_spec(fullname)
-        if spec is None or spec.loader is None:
-            sys.meta_path.insert(0, self)
-            return spec
-        spec.loader = _Loader(spec.loader, self.callback)  # type: ignore[assignment]  # the two methods the import system calls
+        # The search below must not find this finder again. It stays in place: somebody may only ask where a module is.
+        self._is_searching = True
+        try:
+            spec = importlib.util.find_spec(fullname)
+        finally:
+            self._is_searching = False
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Loader(spec.loader, self)  # type: ignore[assignment]  # the two methods the import system calls
         return spec
 
 
 class _Loader:
     """A module's own loader, which says when it is done and then hands the module back to it."""
 
-    def __init__(self, loader: Loader, callback: Callable[[], object]) -> None:
+    def __init__(self, loader: Loader, finder: _Finder) -> None:
         self._loader = loader
-        self._callback = callback
+        self._finder = finder
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._loader, name)
@@ -76,4 +84,4 @@ class _Loader:
             module.__spec__.loader = self._loader
         module.__loader__ = self._loader
         self._loader.exec_module(module)
-        self._callback()
+        self._finder.executed()
