@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from ._blocking.guard import Guard
     from ._blocking.policy import AllowRule
+    from ._blocking_baseline import BaselineRun
     from ._judge.blocking import Finding
     from ._session import Session
     from ._show.messages import Page
@@ -60,6 +61,7 @@ class BlockingRun:
         self._settings = _OFF
         self._rules: tuple[AllowRule, ...] = ()
         self._root = ""
+        self.baseline: BaselineRun | None = None
         self._test: _Test | None = None
         self._problem: str | None = None
         self._problem_told = False
@@ -93,6 +95,12 @@ class BlockingRun:
                 self._rules = tuple(parse_rule(text) for text in settings.allow)
             except ValueError as error:
                 raise pytest.UsageError(f"concurrency_allow_blocking: {error}") from None
+        if settings.baseline is not None:
+            from ._blocking_baseline import BaselineRun
+
+            self.baseline = BaselineRun(settings.baseline, root, update=settings.baseline_update)
+            # What is new fails at the test's end; what is known is forgiven, and so must not be stopped.
+            settings = replace(settings, mode="fail")
         self._settings, self._root = settings, root
 
     def _arm(self) -> None:
@@ -193,7 +201,9 @@ class BlockingRun:
         from ._judge.blocking import findings
 
         blocks, test.blocks = test.blocks, []
-        return findings(blocks, test.blocking)
+        found = findings(blocks, test.blocking)
+        # A test that is marked has promised more than the suite has.
+        return found if self.baseline is None or test.marker is not None else self.baseline.new(found)
 
     def _fail_over(self, test: _Test, phase: str) -> None:
         __tracebackhide__ = True

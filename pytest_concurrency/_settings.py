@@ -32,6 +32,9 @@ class Blocking:
     past_threshold: frozenset[str] = KINDS_PAST_THRESHOLD
     """Those of *kinds* that count only past the threshold, though they have a name."""
     allow: tuple[str, ...] = ()
+    baseline: Path | None = None
+    """The file of places that are known to block."""
+    baseline_update: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,20 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="MODE",
         default=None,
         help="What to do about calls that block an event loop: off, warn, fail or raise (default: warn)",
+    )
+    group.addoption(
+        "--blocking-baseline",
+        dest="concurrency_blocking_baseline",
+        metavar="FILE",
+        default=None,
+        help="Forgive the blocking calls that FILE lists and fail on new ones",
+    )
+    group.addoption(
+        "--blocking-baseline-update",
+        dest="concurrency_blocking_baseline_update",
+        action="store_true",
+        default=False,
+        help="Write the file of --blocking-baseline anew with what this run finds",
     )
     group.addoption(
         "--concurrency-report",
@@ -104,9 +121,9 @@ def read(config: pytest.Config) -> Settings:
 
 def _read_blocking(config: pytest.Config) -> Blocking:
     option = config.getoption("concurrency_blocking")
-    where, mode = ("--blocking", option) if option is not None else _ini(config, "concurrency_blocking")
+    where_mode, mode = ("--blocking", option) if option is not None else _ini(config, "concurrency_blocking")
     if mode not in BLOCKING_MODES:
-        raise pytest.UsageError(f"{where} = {mode!r}: expected one of {', '.join(BLOCKING_MODES)}")
+        raise pytest.UsageError(f"{where_mode} = {mode!r}: expected one of {', '.join(BLOCKING_MODES)}")
     where, threshold = _ini(config, "concurrency_block_threshold")
     where_kinds, kinds = _ini(config, "concurrency_blocking_kinds")
     try:
@@ -117,7 +134,21 @@ def _read_blocking(config: pytest.Config) -> Blocking:
         chosen, past = parse_kinds(kinds)
     except ValueError as error:
         raise pytest.UsageError(f"{where_kinds}: {error}") from None
-    return Blocking(mode, seconds, chosen, past, tuple(config.getini("concurrency_allow_blocking")))
+    baseline = config.getoption("concurrency_blocking_baseline")
+    update = config.getoption("concurrency_blocking_baseline_update")
+    if update and baseline is None:
+        raise pytest.UsageError("--blocking-baseline-update: say which file, with --blocking-baseline=FILE")
+    if baseline is not None and mode == "off":
+        raise pytest.UsageError(f"--blocking-baseline={baseline}: nothing is looked for, since {where_mode} = 'off'")
+    return Blocking(
+        mode=mode,
+        threshold=seconds,
+        kinds=chosen,
+        past_threshold=past,
+        allow=tuple(config.getini("concurrency_allow_blocking")),
+        baseline=config.invocation_params.dir / baseline if baseline is not None else None,
+        baseline_update=update,
+    )
 
 
 def parse_seconds(value: object) -> float:

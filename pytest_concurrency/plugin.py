@@ -51,6 +51,8 @@ def pytest_configure(config: pytest.Config) -> None:
     blocking.session_of = lambda item: item.stash.get(_session_key, None)
     blocking.is_recorded, blocking.page_of = _is_recorded, _page
     config.pluginmanager.register(blocking, "pytest_concurrency_blocking")
+    if blocking.baseline is not None:
+        config.pluginmanager.register(blocking.baseline, "pytest_concurrency_baseline")
     for line in (*_markers.DOCS, *_timing.DOCS, *_blocking_run.DOCS):
         config.addinivalue_line("markers", line)
 

@@ -8,12 +8,14 @@ import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .audit import address_text, seconds_text
+from .loops import running_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 # The numbers of `select`, which is not imported before the program does.
 _READABLE, _WRITABLE = 1, 4
+_ENDED = object()
 _WNOHANG = getattr(os, "WNOHANG", 1)
 
 
@@ -54,6 +56,13 @@ def _condition(self: Any, timeout: float | None = None) -> str | None:
 
 def _join(self: threading.Thread, timeout: float | None = None) -> str | None:
     if not self.is_alive() or self is threading.current_thread():
+        return None
+    target: Any = getattr(self, "_target", _ENDED)
+    if target is _ENDED:
+        # Its function has returned: it is on its way out.
+        return Idle("")
+    if target is not None and getattr(target, "__self__", None) is running_loop() is not None:
+        # uvloop waits so for its own worker threads as it ends, from C, without a frame to tell.
         return None
     return _timeout(timeout)
 
