@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ._errors import ConcurrencyError, OverlapError
 from ._imports import when_imported
 from ._judge import exclusion, overlap
+from ._record import thread_strands
 from ._record.door import Doors, Rule
 from ._record.recorder import Recorder
 from ._record.targets import TargetError, resolve
@@ -53,6 +54,7 @@ class Session:
 
     def start(self) -> None:
         """Begin to record on every loop that is there, and on those that come."""
+        self._undo.enter_context(thread_strands.record(self.recorder))
         self._undo.enter_context(when_imported("asyncio", self._record_asyncio))
         self._undo.enter_context(when_imported("trio", self._record_trio))
         # Whoever is still held when recording ends must not stay so.

@@ -39,7 +39,7 @@ class Strand:
 
     id: int
     kind: str
-    """`asyncio-task`, `trio-task`, `thread`, `callback` (a loop's callback outside any task)."""
+    """`asyncio-task`, `trio-task`, `thread`, `worker` (a pool's thread), `callback` (a loop's, outside any task)."""
     name: str
     pid: int
     thread: int
@@ -55,6 +55,23 @@ class Strand:
     started_by_test: bool = False
     """The test's body started it, or a strand that the body started; the body itself and fixtures are not meant."""
     steps: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a pool's thread did for somebody who handed it in."""
+
+    strand: int
+    """The thread."""
+    submitted: int
+    first: int
+    start: float
+    last: int | None = None
+    end: float | None = None
+    by: int | None = None
+    """The strand that handed it in."""
+    place: Place | None = None
+    """The user's line that did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +187,7 @@ class Trace:
     seconds: float = 0.0
     strands: tuple[Strand, ...] = ()
     spans: tuple[Span, ...] = ()
+    jobs: tuple[Job, ...] = ()
     blocks: tuple[Block, ...] = ()
     leaks: tuple[Leak, ...] = ()
     uses: tuple[Use, ...] = ()

@@ -211,7 +211,7 @@ def _judge_limit(at_most: int, found: int, spans: tuple[Span, ...], release: Rel
 
 
 def _judge_strands(trace: Trace, overlap: Overlap) -> Verdict:
-    strands = tuple(strand for strand in trace.strands if strand.started_by_test and strand.kind != "callback")
+    strands = tuple(strand for strand in trace.strands if strand.started_by_test and _is_work(trace, strand))
     groups = [_merge(_credited_strand(trace, strand)) for strand in strands]
     found = _most(groups)
     if not strands:
@@ -223,7 +223,23 @@ def _judge_strands(trace: Trace, overlap: Overlap) -> Verdict:
     return Verdict("held", found, (), "", None, strands)
 
 
+def _is_work(trace: Trace, strand: Strand) -> bool:
+    """Tell whether *strand* does something itself: a thread that runs a loop leaves that to its tasks."""
+    if strand.kind != "thread":
+        return strand.kind != "callback"
+    end = strand.last if strand.last is not None else FOREVER
+    return not any(
+        other.kind.endswith("-task") and other.thread == strand.thread and strand.first < other.first < end
+        for other in trace.strands
+    )
+
+
 def _credited_strand(trace: Trace, strand: Strand) -> list[Interval]:
+    if strand.kind == "worker":
+        # Between two jobs it is idle.
+        return [
+            (job.first, job.last if job.last is not None else FOREVER) for job in trace.jobs if job.strand == strand.id
+        ]
     first = strand.steps[0].first if strand.steps else strand.first
     end = strand.last if strand.last is not None else FOREVER
     parts = [(first, end)] if first < end else []

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from .._places import callers
 from .._sequence import next_number
-from .._trace import Block, Outcome, Place, Release, Span, Step, Strand, Trace, Use
+from .._trace import Block, Job, Outcome, Place, Release, Span, Step, Strand, Trace, Use
 from .awaiting import innermost_alive
 
 if TYPE_CHECKING:
@@ -42,6 +42,13 @@ class LiveSpan:
     strand: LiveStrand
     blocked: bool = False
     """It has kept its event loop blocked at least once."""
+
+
+@dataclass(slots=True, eq=False)
+class LiveJob:
+    """A pool's job while it is being done."""
+
+    job: Job
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +88,7 @@ class Recorder:
         self._strands: list[LiveStrand] = []
         self._spans: list[LiveSpan] = []
         self._open: dict[int, LiveSpan] = {}
+        self._jobs: list[LiveJob] = []
         self._blocks: list[Block] = []
         self._uses: list[Use] = []
         self._releases: list[Release] = []
@@ -120,6 +128,10 @@ class Recorder:
         parent: LiveStrand | None
         root: bool
         parent, root, place = getattr(self._creating, "value", (None, here.kind == "thread", None))
+        if root and here.kind != "thread":
+            # The outermost task of a loop that runs in a thread of the test's own is what that thread does.
+            thread = self._live.get(threading.current_thread())
+            root = thread is None or not thread.strand.started_by_test
         with self._lock:
             live = self._live.get(here.key)
             if live is not None:
@@ -144,8 +156,14 @@ class Recorder:
     @contextmanager
     def creating(self, parent: LiveStrand | None, *, root: bool, caller: FrameType | None) -> Iterator[None]:
         """Say who starts the strands that are met inside the `with` block, and whether a test runner does."""
+        with self.started_by(parent, root=root, place=next(iter(callers(caller, 1)), None)):
+            yield
+
+    @contextmanager
+    def started_by(self, parent: LiveStrand | None, *, root: bool, place: Place | None) -> Iterator[None]:
+        """Say the same, where the line is known already."""
         before = getattr(self._creating, "value", None)
-        self._creating.value = (parent, root, next(iter(callers(caller, 1)), None))
+        self._creating.value = (parent, root, place)
         try:
             yield
         finally:
@@ -163,6 +181,27 @@ class Recorder:
         """Say that a strand has ended."""
         if live.strand.last is None:
             live.strand = replace(live.strand, last=next_number(), end=self.now())
+
+    # Jobs
+
+    def begin_job(
+        self, worker: LiveStrand, by: LiveStrand, submitted: int, place: Place | None, *, by_test: bool
+    ) -> LiveJob:
+        """Say that a pool's thread begins what *by* handed in."""
+        # It may have been started for somebody else; what it does counts, not what it is.
+        worker.strand = replace(
+            worker.strand, kind="worker", started_by_test=worker.strand.started_by_test or (by_test and self.in_body)
+        )
+        live = LiveJob(
+            Job(worker.strand.id, submitted, next_number(), self.now(), by=by.strand.id, place=place),
+        )
+        self._jobs.append(live)
+        return live
+
+    def end_job(self, live: LiveJob) -> None:
+        """Say that the job is done; only the first time counts."""
+        if live.job.last is None:
+            live.job = replace(live.job, last=next_number(), end=self.now())
 
     # Spans
 
@@ -237,6 +276,7 @@ class Recorder:
             seconds=self.now(),
             strands=tuple(replace(live.strand, steps=tuple(live.steps)) for live in tuple(self._strands)),
             spans=tuple(live.span for live in tuple(self._spans)),
+            jobs=tuple(live.job for live in tuple(self._jobs)),
             blocks=tuple(self._blocks),
             uses=tuple(self._uses),
             releases=tuple(self._releases),
