@@ -96,14 +96,21 @@ class Concurrency:
         return overlap.peak(trace, self._select(trace, name))
 
     def overlap(self, a: object, b: object) -> float:
-        """Return for how many seconds a span of *a* and a span of *b* were in progress together, in all."""
+        """Return for how many seconds a span of *a* and another one of *b* were in progress together."""
         trace = self._session.trace()
-        return sum(
-            max(0.0, min(_end(trace, first), _end(trace, second)) - max(first.start, second.start))
-            for first in self._select(trace, a)
-            for second in self._select(trace, b)
-            if first.id != second.id
+        first, second = self._select(trace, a), self._select(trace, b)
+        shared = sorted(
+            (max(one.start, other.start), min(_end(trace, one), _end(trace, other)))
+            for one in first
+            for other in second
+            if one.id != other.id
         )
+        # Each instant counts once, however many were in.
+        seconds = reached = 0.0
+        for start, end in shared:
+            seconds += max(0.0, end - max(start, reached))
+            reached = max(reached, end)
+        return seconds
 
     @property
     def blocks(self) -> tuple[Block, ...]:
