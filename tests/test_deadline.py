@@ -29,6 +29,13 @@ def test_the_message_in_real_time() -> None:
     )
 
 
+def test_long_durations_are_written_out() -> None:
+    message = judge(86400.0, 1000.0, virtual=True)
+
+    assert message is not None
+    assert message.startswith("took 86400 s of virtual time, expected at most 1000 s\n")
+
+
 def test_two_durations_that_differ_little_look_different() -> None:
     message = judge(2.00001, 2.0, virtual=False)
 

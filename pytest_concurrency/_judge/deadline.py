@@ -28,9 +28,15 @@ def judge(elapsed: float, limit: float, virtual: bool) -> str | None:
 
 
 def _apart(one: float, other: float) -> tuple[str, str]:
-    """Return both as text, with as few digits as tell them apart."""
-    for digits in (3, 6, 9, 17):
-        texts = f"{one:.{digits}g} s", f"{other:.{digits}g} s"
+    """Return both as text, with as few decimals as tell them apart."""
+    for decimals in (3, 6, 9, 17):
+        texts = _written(one, decimals), _written(other, decimals)
         if texts[0] != texts[1]:
             break
     return texts
+
+
+def _written(seconds: float, decimals: int) -> str:
+    whole, _, fraction = f"{seconds:.{decimals}f}".partition(".")
+    fraction = fraction.rstrip("0")
+    return f"{whole}.{fraction} s" if fraction else f"{whole} s"

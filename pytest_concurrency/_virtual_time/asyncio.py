@@ -127,9 +127,10 @@ class _Loops:
         def run_once(loop: BaseEventLoop) -> Any:
             if self._timeline.on:
                 clock = self._of(loop)
-                if clock.inner is None:
+                if not clock.checked:
                     self.check(loop)
-                    clock.step_in()
+                    clock.checked = True
+                clock.step_in()
             return original(loop)
 
         return run_once
@@ -168,7 +169,7 @@ class LoopClock:
         self.idle = False
         self.deadline: int | None = None
         self.thread: int | None = None
-        self.inner: Callable[[float | None], Any] | None = None
+        self.checked = False
         # A loop that nobody has any more is to go as soon as it would without us, with its warnings.
         self._ref = weakref.ref(loop)
         self._timeline = timeline
@@ -177,7 +178,6 @@ class LoopClock:
         self._real_before = real_before
         self._due_before: float | None = None
         self._resolution = self._loop._clock_resolution
-        self._own_select: Any = None
         loop.time = self.time  # type: ignore[method-assign]  # taken off, or replaced, in release()
         timeline.join(self)
 
@@ -207,18 +207,24 @@ class LoopClock:
         yield from (key.fd for key in tuple((self._loop._selector.get_map() or {}).values()) if key.fd != own)
 
     def step_in(self) -> None:
-        """Stand in front of the loop's selector."""
+        """Stand in front of the loop's selector until it is asked, when nobody else can put himself there too."""
         selector = self._loop._selector
-        self.inner = selector.select
-        self._own_select = vars(selector).get("select")
-        selector.select = self._select
+        plain, there = selector.select, vars(selector).get("select")
 
-    def _select(self, timeout: float | None = None) -> Any:
-        assert self.inner is not None
-        if not self._timeline.on:
-            return self.inner(timeout)
+        def select(timeout: float | None = None) -> Any:
+            if vars(selector).get("select") is not select:
+                pass
+            elif there is None:
+                del selector.select
+            else:
+                selector.select = there
+            return self._select(plain, timeout)
+
+        selector.select = select
+
+    def _select(self, plain: Callable[[float | None], Any], timeout: float | None) -> Any:
         if self.ready() or (timeout is not None and timeout <= 0):
-            came = self.inner(timeout)
+            came = plain(timeout)
             hurried = self.ready() and bool(self._loop._scheduled) and self._spin.turned()
             # What is due after an advance() waits until everything that could run has run.
             self._due_next(hold=self.ready() and not hurried)
@@ -226,7 +232,7 @@ class LoopClock:
         self._spin.rested()
         when = self._next()
         self.deadline = None if when is None else self._line.point(when)
-        came = self._timeline.wait(self, self.inner)
+        came = self._timeline.wait(self, plain)
         self._due_next(hold=False)
         return came
 
@@ -252,12 +258,6 @@ class LoopClock:
         shown = self.time()
         self._timeline.leave(self)
         loop._clock_resolution = self._resolution
-        selector = getattr(loop, "_selector", None)
-        if self.inner is not None and selector is not None and vars(selector).get("select") == self._select:
-            if self._own_select is None:
-                del selector.select
-            else:
-                selector.select = self._own_select
         if vars(loop).get("time") != self.time:
             return
         del loop.time

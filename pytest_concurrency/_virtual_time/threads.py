@@ -35,20 +35,48 @@ def at_work(strangers: Collection[int], asleep: Collection[int | None]) -> str |
 
     The calling thread, *strangers* and those *asleep* (by native id) are left out.
     """
-    seen: list[dict[threading.Thread, str]] = []
+    seen: list[dict[int | None, str]] = []
     # Twice: between two looks at two threads the one may have woken the other, or started a third, and gone to rest.
     for _ in range(2):
-        turns = {}
+        turns: dict[int | None, str] = {}
+        known = {threading.get_native_id(), *strangers, *asleep}
         for thread in _others():
-            if thread.native_id in asleep or thread.native_id in strangers or _is_ours(thread):
+            if thread.native_id in known:
                 continue
-            turns[thread] = _turns(thread)
+            known.add(thread.native_id)
+            if _is_ours(thread):
+                continue
+            turns[thread.native_id] = _turns(thread.native_id)
             if not rests(thread):
                 return f"thread {thread.name} is at work"
+        # `threading` has no thread that has just begun, or is about to end and wake somebody, or that it did not start.
+        unknown = _tasks() - known
+        turns.update({native_id: _turns(native_id) for native_id in unknown})
+        parked = {native_id for native_id in unknown if _kernel_says_parked(native_id)}
+        if len(unknown - parked) > _ours_outside_threading():
+            return "a thread that threading does not know is at work"
+        turns = {native_id: turns[native_id] for native_id in turns if native_id not in unknown - parked}
+        if not turns:
+            return None
         seen.append(turns)
-        if not turns and len(seen) == 1 and threading.active_count() == 1:
-            break
-    return None if seen[0] == seen[-1] else "threads have just been at work"
+    return None if seen[0] == seen[1] else "threads have just been at work"
+
+
+def _ours_outside_threading() -> int:
+    """Return how many threads of this package run that `threading` does not know; they never rest."""
+    known = {thread.ident for thread in threading.enumerate()}
+    return sum(_outermost_module(frame) == _PACKAGE for ident, frame in _frames().items() if ident not in known)
+
+
+def _outermost_module(frame: FrameType) -> str:
+    while frame.f_back is not None:
+        frame = frame.f_back
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
+
+
+def _tasks() -> set[int]:
+    """Return the native ids of all threads, nothing where the kernel does not tell."""
+    return {int(name) for name in os.listdir("/proc/self/task")} if _KERNEL_TELLS else set()
 
 
 def _others() -> list[threading.Thread]:
@@ -56,10 +84,10 @@ def _others() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.ident != own]
 
 
-def _turns(thread: threading.Thread) -> str:
-    """Return how often the kernel has let *thread* run, nothing where it does not say."""
+def _turns(native_id: int | None) -> str:
+    """Return how often the kernel has let a thread run, nothing where it does not say."""
     try:
-        with open(f"/proc/self/task/{thread.native_id}/schedstat", encoding="ascii") as file:
+        with open(f"/proc/self/task/{native_id}/schedstat", encoding="ascii") as file:
             return file.read().rpartition(" ")[2]
     except OSError:
         return ""
@@ -71,7 +99,8 @@ def strangers() -> frozenset[int]:
     A pool's worker is none, whatever it does now: it may get its next job from the caller.
     """
     busy = (each for each in _others() if not _is_pool_worker(each) and not rests(each))
-    return frozenset(each.native_id for each in busy if each.native_id is not None)
+    outside_python = _tasks() - {each.native_id for each in threading.enumerate()}
+    return frozenset(each.native_id for each in busy if each.native_id is not None) | outside_python
 
 
 def _is_pool_worker(thread: threading.Thread) -> bool:
@@ -83,7 +112,7 @@ def rests(thread: threading.Thread) -> bool:
     """Tell whether *thread* can only go on when another thread lets it."""
     if thread.ident is None or thread.native_id is None:
         return False
-    frame = _frame(thread.ident)
+    frame = _frames().get(thread.ident)
     if frame is None:
         return not thread.is_alive()
     if _awaits_future(frame) or any(known(thread, frame) for known in resting):
@@ -91,8 +120,8 @@ def rests(thread: threading.Thread) -> bool:
     return _kernel_says_parked(thread.native_id) if _KERNEL_TELLS else _frame_says_parked(frame)
 
 
-def _frame(ident: int) -> FrameType | None:
-    return sys._current_frames().get(ident)
+def _frames() -> dict[int, FrameType]:
+    return sys._current_frames()
 
 
 def _is_ours(thread: threading.Thread) -> bool:

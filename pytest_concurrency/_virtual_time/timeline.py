@@ -204,7 +204,8 @@ class Line:
         self._base = base
         # Where the loop's own floats are too coarse for nanoseconds (a machine that has been up for a month), round.
         self._grain = 1 if base < 2**21 else 1000
-        self._reached = -math.inf
+        self._shown = -math.inf
+        self._shown_at: int | None = None
 
     @classmethod
     def going_on(cls, timeline: Timeline, time: float) -> Line:
@@ -213,8 +214,10 @@ class Line:
 
     def time(self) -> float:
         """Return the time on the loop's clock, in seconds."""
-        # A deadline that has been reached is shown to the last bit, or the loop would not find it due.
-        return max(self._base + self._timeline.now / _NANOSECONDS, self._reached)
+        now = self._timeline.now
+        if self._shown_at != now:
+            self._shown_at, self._shown = now, max(self._shown, self._base + now / _NANOSECONDS)
+        return self._shown
 
     def point(self, when: float) -> int | None:
         """Return the point of the timeline, in nanoseconds, at which the loop's clock shows *when*."""
@@ -228,5 +231,6 @@ class Line:
         if point is None or self._timeline.now < point:
             return False
         if point == self._timeline.now:
-            self._reached = max(self._reached, when)
+            # To the last bit, or the loop would not find it due.
+            self._shown_at, self._shown = point, max(self._shown, when)
         return True
