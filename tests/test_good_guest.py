@@ -1,0 +1,312 @@
+"""Nothing is left behind: after each test, everything that was patched is the very same object as before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# What recording touches, as objects whose identity is compared. Libraries that are absent are left out.
+WITNESS = '''
+"""Says what stands where the recording puts its own things for the length of a test."""
+
+import importlib
+import inspect
+import sys
+import threading
+
+PLACES = (
+    "asyncio.events:Handle._run",
+    "asyncio.base_events:BaseEventLoop.create_task",
+    "asyncio.base_events:BaseEventLoop.run_in_executor",
+    "asyncio.locks:Lock.acquire",
+    "asyncio.locks:Lock.release",
+    "asyncio.locks:Semaphore.acquire",
+    "asyncio.locks:Semaphore.release",
+    "asyncio.queues:Queue.get",
+    "asyncio.queues:Queue.get_nowait",
+    "threading:Thread.start",
+    "threading:Thread.run",
+    "concurrent.futures.thread:ThreadPoolExecutor.submit",
+    "trio._core._run:setup_runner",
+    "trio._core._thread_cache:start_thread_soon",
+    "trio:Lock.acquire",
+    "trio:Lock.release",
+    "trio:Semaphore.acquire",
+    "trio:CapacityLimiter.acquire_on_behalf_of",
+    "trio:MemoryReceiveChannel.receive",
+    "uvloop:Loop.create_task",
+    "uvloop:Loop.call_soon",
+    "uvloop:Loop.call_soon_threadsafe",
+    "uvloop:Loop.call_later",
+    "uvloop:Loop.call_at",
+    "uvloop:Loop.create_connection",
+    "uvloop:Loop.run_in_executor",
+    "anyio.streams.memory:MemoryObjectReceiveStream.receive",
+    "anyio._backends._asyncio:Lock.acquire",
+    "anyio._backends._asyncio:Semaphore.acquire",
+    "anyio._backends._asyncio:CapacityLimiter.acquire_on_behalf_of",
+)
+
+def found():
+    seen = {}
+    for place in PLACES:
+        module_name, _, path = place.partition(":")
+        try:
+            owner = importlib.import_module(module_name)
+        except ImportError:
+            continue
+        *classes, name = path.split(".")
+        for each in classes:
+            owner = getattr(owner, each)
+        # What hangs on the class itself: an attribute that was inherited must be inherited again.
+        seen[place] = vars(owner).get(name, "inherited")
+    import shop
+    seen["watched function's code"] = shop.fetch.__code__
+    seen["watched method's code"] = shop.Client.fetch.__code__
+    seen["meta_path"] = list(sys.meta_path)
+    seen["threads"] = {thread for thread in threading.enumerate() if thread.name.startswith("pytest_concurrency")}
+    return seen
+
+def changed(before):
+    now = found()
+    return sorted(place for place in before if not (before[place] is now[place] or before[place] == now[place]))
+'''
+SHOP = """
+async def fetch():
+    return 1
+
+class Client:
+    async def fetch(self):
+        return 1
+"""
+HEAD = """
+import asyncio
+import pytest
+import shop
+import witness
+
+before = witness.found()
+
+@pytest.fixture(scope="module", autouse=True)
+def in_the_end():
+    yield
+    assert witness.changed(before) == []
+
+marks = [
+    pytest.mark.must_overlap("shop:fetch"),
+    pytest.mark.must_overlap("shop:Client.fetch"),
+]
+
+async def main():
+    client = shop.Client()
+    await asyncio.gather(shop.fetch(), shop.fetch(), client.fetch(), client.fetch())
+
+def use():
+    asyncio.run(main())
+
+class TestThings:
+    pytestmark = marks
+
+    def test_first(self):
+        # Recording is on: something is different, or this file would prove nothing.
+        assert "watched function's code" in witness.changed(before)
+        use()
+
+{body}
+
+def test_after_it():
+    assert witness.changed(before) == []
+    use()
+"""
+
+
+def check(
+    pytester: pytest.Pytester, inner: Callable[..., pytest.RunResult], body: str, *args: str, **outcomes: int
+) -> None:
+    pytester.makepyfile(shop=SHOP, witness=WITNESS, test_it=HEAD.format(body=body))
+
+    result = inner("--blocking=off", *args)
+
+    result.assert_outcomes(**{**outcomes, "passed": 2 + outcomes.get("passed", 0)})
+
+
+@pytest.mark.parametrize(
+    ("body", "outcomes"),
+    [
+        pytest.param("    def test_it(self): use()", {"passed": 1}, id="a test that passes"),
+        pytest.param("    def test_it(self): asyncio.run(shop.fetch())", {"failed": 1}, id="a verdict that fails"),
+        pytest.param("    def test_it(self): raise LookupError", {"failed": 1}, id="a body that raises"),
+        pytest.param("    def test_it(self): pytest.skip()", {"skipped": 1}, id="a skip"),
+        pytest.param("    def test_it(self): pytest.xfail()", {"xfailed": 1}, id="an xfail"),
+        pytest.param("    def test_it(self, no_such_fixture): pass", {"errors": 1}, id="a fixture that is missing"),
+        pytest.param(
+            "    @pytest.fixture\n    def broken(self): raise LookupError\n    def test_it(self, broken): pass",
+            {"errors": 1},
+            id="a fixture that raises",
+        ),
+        pytest.param(
+            "    @pytest.fixture\n    def broken(self):\n        yield\n        raise LookupError\n"
+            "    def test_it(self, broken): use()",
+            {"passed": 1, "errors": 1},
+            id="a teardown that raises",
+        ),
+        pytest.param(
+            "    @pytest.mark.must_overlap('shop:fetsh')\n    def test_it(self): use()",
+            {"errors": 1},
+            id="a target misspelt",
+        ),
+        pytest.param(
+            "    @pytest.mark.must_overlap('shop:fetch', at_least=1)\n    def test_it(self): use()",
+            {"errors": 1},
+            id="a marker misused",
+        ),
+        pytest.param(
+            "    def test_it(self, concurrency):\n        concurrency.watch('shop:fetch', 'again')\n        use()",
+            {"passed": 1},
+            id="the fixture",
+        ),
+    ],
+)
+def test_nothing_is_left_after(
+    body: str, outcomes: dict[str, int], pytester: pytest.Pytester, inner: Callable[..., pytest.RunResult]
+) -> None:
+    check(pytester, inner, body, **outcomes)
+
+
+def test_nothing_is_left_after_a_test_on_trio(
+    pytester: pytest.Pytester, inner: Callable[..., pytest.RunResult]
+) -> None:
+    pytest.importorskip("trio")
+    body = """
+    def test_it(self):
+        import trio
+        assert "trio._core._run:setup_runner" in witness.changed(before)
+        async def main():
+            async with trio.open_nursery() as nursery:
+                for _ in range(2):
+                    nursery.start_soon(shop.fetch)
+                    nursery.start_soon(shop.Client().fetch)
+        trio.run(main)
+"""
+
+    check(pytester, inner, body, passed=1)
+
+
+def test_nothing_is_left_after_a_test_on_uvloop(
+    pytester: pytest.Pytester, inner: Callable[..., pytest.RunResult]
+) -> None:
+    pytest.importorskip("uvloop")
+    body = """
+    def test_it(self):
+        import uvloop
+        assert "uvloop:Loop.call_soon" in witness.changed(before)
+        uvloop.run(main())
+"""
+
+    check(pytester, inner, body, passed=1)
+
+
+def test_nothing_is_put_in_place_for_a_test_that_asks_for_nothing(
+    pytester: pytest.Pytester, inner: Callable[..., pytest.RunResult]
+) -> None:
+    pytester.makepyfile(
+        shop=SHOP,
+        witness=WITNESS,
+        conftest="import witness\nimport pytest\nbefore = witness.found()\n"
+        "@pytest.fixture\ndef changed():\n    return witness.changed(before)\n",
+        test_it="def test_it(changed):\n    assert changed == []",
+    )
+
+    inner("--blocking=off").assert_outcomes(passed=1)
+
+
+def test_a_loop_that_outlives_the_test_is_free_of_the_recording(
+    pytester: pytest.Pytester, inner: Callable[..., pytest.RunResult]
+) -> None:
+    pytester.makepyfile(
+        shop=SHOP,
+        test_it="""
+        import asyncio
+        import pytest
+        import shop
+
+        @pytest.fixture(scope="module")
+        def loop():
+            loop = asyncio.new_event_loop()
+            yield loop
+            loop.close()
+
+        async def main():
+            return await asyncio.gather(shop.fetch(), shop.fetch())
+
+        @pytest.mark.must_overlap("shop:fetch")
+        def test_first(loop):
+            loop.run_until_complete(main())
+
+        def test_second(loop):
+            assert loop.run_until_complete(main()) == [1, 1]
+            assert not any(asyncio.all_tasks(loop))
+
+        @pytest.mark.must_overlap("shop:fetch")
+        def test_third(loop):
+            loop.run_until_complete(main())
+        """,
+    )
+
+    inner("-W", "error", "--blocking=off", "-p", "no:asyncio").assert_outcomes(passed=3)
+
+
+def test_a_call_that_is_still_held_when_the_test_ends_is_let_go(
+    pytester: pytest.Pytester, inner: Callable[..., pytest.RunResult]
+) -> None:
+    pytester.makepyfile(
+        shop=SHOP,
+        test_it="""
+        import asyncio
+        import pytest
+        import shop
+
+        @pytest.fixture(scope="module")
+        def loop():
+            loop = asyncio.new_event_loop()
+            yield loop
+            loop.close()
+
+        tasks = []
+
+        async def start():
+            tasks.append(asyncio.create_task(shop.fetch()))
+            await asyncio.sleep(0)
+
+        @pytest.mark.must_overlap("shop:fetch", patience=600)
+        def test_first(loop):
+            loop.run_until_complete(start())
+
+        def test_second(loop):
+            assert loop.run_until_complete(asyncio.wait_for(tasks[0], 10)) == 1
+        """,
+    )
+
+    result = inner("--blocking=off", "-p", "no:asyncio")
+
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines("Only one call was made*")
+
+
+def test_without_the_plugin_its_markers_and_options_are_gone(
+    pytester: pytest.Pytester, inner: Callable[..., pytest.RunResult]
+) -> None:
+    pytester.makepyfile("def test_it(): pass")
+
+    result = inner("-p", "no:pytest_concurrency", "--markers")
+    assert "must_overlap" not in result.stdout.str()
+
+    result = inner("-p", "no:pytest_concurrency", "--blocking=fail")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+
+    result = inner("-p", "no:pytest_concurrency", "--strict-markers")
+    result.assert_outcomes(passed=1)
