@@ -23,7 +23,7 @@ class Lane:
     """One thread while a loop runs on it. Written by that thread, read by the sampler."""
 
     __slots__ = (
-        *("_clocks", "_on_late", "backend", "began", "known", "known_open"),
+        *("_clocks", "_on_late", "backend", "began", "known", "known_open", "marked"),
         *("loop", "native", "reading", "samples", "thread"),
     )
 
@@ -36,31 +36,37 @@ class Lane:
         """When the present turn began; 0 while the loop waits for something to do."""
         self.reading: Reading = clocks.read()
         self.samples: list[Sample] = []
+        self.marked = False
+        """Something happened in this turn: it is to be ended with `end`, and not by setting `began` to 0 alone."""
         self.known = 0.0
         """Seconds of this turn that named calls account for."""
         self.known_open = False
         self._clocks = clocks
         self._on_late = on_late
 
-    def begin(self, now: float) -> None:
-        """The loop has something to do."""
-        if now - self.reading[0] > STALE:
-            self.reading = self._clocks.read()
-        self.began = now
+    def refresh(self) -> None:
+        """Read the kernel's clocks: the reading that stands for the turn's beginning is too old."""
+        self.reading = self._clocks.read()
+
+    def add(self, sample: Sample) -> None:
+        """Put down what the sampler saw."""
+        self.samples.append(sample)
+        self.marked = True
 
     def end(self, now: float) -> None:
-        """The loop has done it."""
+        """The loop has done what it had to do, and something happened meanwhile."""
         began, self.began = self.began, 0.0
-        if self.samples or self.known or self.known_open:
-            samples, self.samples = self.samples, []
-            known, known_open = self.known, self.known_open
-            self.known, self.known_open = 0.0, False
-            if samples and began and now - began >= LATE:
-                spent = between(self.reading, self._clocks.read())
-                self._on_late(self, spent, samples, known, known_open)
+        self.marked = False
+        samples, self.samples = self.samples, []
+        known, known_open = self.known, self.known_open
+        self.known, self.known_open = 0.0, False
+        if samples and began and now - began >= LATE:
+            spent = between(self.reading, self._clocks.read())
+            self._on_late(self, spent, samples, known, known_open)
 
     def account(self, seconds: float | None) -> None:
         """A named call was made in this turn and has been reported."""
+        self.marked = True
         if seconds is None:
             self.known_open = True
         else:

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
 LIBRARIES = ("asyncio", "trio")
 """Whose import means that a loop may run; uvloop and anyio import one of these."""
 
+LOOP_THREADS: dict[int, int] = {}
+"""Threads on which a watched loop runs -> how many: the cheapest question first, for threads that have nothing to do
+with loops."""
+
 _running_loop: Callable[[], Any] | None = None
 _trio_context: Any = None
 

@@ -131,7 +131,7 @@ class Sampler:
                 sample = self._sample(lane, frames.get(lane.thread))
                 # Still the same turn: what was seen belongs to it.
                 if sample is not None and lane.began == began:
-                    lane.samples.append(sample)
+                    lane.add(sample)
         del frames
 
     def _knock(self, lane: Lane, frame: FrameType | None) -> None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
+from threading import get_ident
 from types import BuiltinFunctionType
 from typing import TYPE_CHECKING, Any
 
 from .early import BuiltinSeam
-from .loops import running_backend
+from .loops import LOOP_THREADS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,7 +61,7 @@ def _wrap(seam: Seam, original: Any, enter: Enter, leave: Leave) -> Any:
 
     def around(*args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
-        if running_backend() is None:
+        if get_ident() not in LOOP_THREADS:
             return original(*args, **kwargs)
         try:
             detail = can_wait(*args, **kwargs)

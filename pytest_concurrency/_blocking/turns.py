@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from .._imports import when_imported
 from .._patching import patched
 from .clocks import between
-from .lanes import Lane
+from .lanes import STALE, Lane
+from .loops import LOOP_THREADS
 from .seams import BARE
 
 if TYPE_CHECKING:
@@ -30,22 +31,20 @@ if TYPE_CHECKING:
 class Turn:
     """The present turn of the loop on one thread, and what is to be weighed when it ends."""
 
-    __slots__ = ("_clocks", "_open", "_weigh", "_weighed")
+    __slots__ = ("_clocks", "_open", "_weigh", "_weighed", "pending")
 
     def __init__(self, clocks: ThreadClocks, weigh: Weigh) -> None:
         self._clocks = clocks
         self._weigh = weigh
         self._open: tuple[Any, Reading] | None = None
         self._weighed: list[tuple[Any, float]] = []
-
-    @property
-    def pending(self) -> bool:
-        """Whether something is to be weighed when the turn ends."""
-        return self._open is not None or bool(self._weighed)
+        self.pending = False
+        """Something is to be weighed when the turn ends."""
 
     def mark(self, what: Any) -> None:
         """Begin to weigh *what*: it lasts until something else is heard of, or the end of the turn, at most."""
         self.pause()
+        self.pending = True
         self._open = (what, self._clocks.read())
 
     def pause(self) -> None:
@@ -57,11 +56,13 @@ class Turn:
 
     def add(self, what: Any, seconds: float) -> None:
         """Put to what was weighed in this turn something that has been measured already."""
+        self.pending = True
         self._weighed.append((what, seconds))
 
     def close(self) -> None:
         """Weigh what was marked in this turn."""
         self.pause()
+        self.pending = False
         if self._weighed:
             weighed, self._weighed = self._weighed, []
             self._weigh(weighed)
@@ -97,6 +98,7 @@ class Turns:
         self._running += 1
         self.seen += 1
         lane = Lane(backend, loop, self._clocks, self._on_late)
+        LOOP_THREADS[lane.thread] = LOOP_THREADS.get(lane.thread, 0) + 1
         self._sampler.add(lane)
         return lane
 
@@ -105,6 +107,9 @@ class Turns:
         self._running -= 1
         lane.end(self._clock())
         self._sampler.discard(lane)
+        LOOP_THREADS[lane.thread] -= 1
+        if not LOOP_THREADS[lane.thread]:
+            del LOOP_THREADS[lane.thread]
 
     @contextmanager
     def _entered(self, backend: str, loop: Any) -> Iterator[Lane]:
@@ -113,10 +118,6 @@ class Turns:
             yield lane
         finally:
             self.leave_run(lane)
-
-    def now(self) -> float:
-        """Return the time by the clock of the run."""
-        return self._clock()
 
     def here(self) -> Turn:
         """Return the turn on this thread."""
@@ -181,14 +182,19 @@ class Turns:
             if bare is not None:
                 original = MethodType(bare, selector)
 
-            clock, end, begin = self._clock, lane.end, lane.begin
+            clock = self._clock
 
             def select(timeout: float | None = None) -> Any:
-                end(clock())
+                if lane.marked:
+                    lane.end(clock())
+                else:
+                    lane.began = 0.0
                 if turn.pending:
                     turn.close()
                 events = original(timeout)
-                begin(clock())
+                lane.began = now = clock()
+                if now - lane.reading[0] > STALE:
+                    lane.refresh()
                 return events
 
             return select
@@ -226,7 +232,7 @@ class Turns:
 
         def make(original: Callable[..., Any]) -> Callable[..., Any]:
             def setup_runner(clock: Any, instruments: Any, *args: Any, **kwargs: Any) -> Any:
-                return original(clock, [*instruments, _TrioTurns(self)], *args, **kwargs)
+                return original(clock, [*instruments, _TrioTurns(self, self._clock)], *args, **kwargs)
 
             return setup_runner
 
@@ -240,25 +246,34 @@ class Turns:
 class _TrioTurns:
     """A trio instrument: a turn ends when trio waits for input and output."""
 
-    def __init__(self, turns: Turns) -> None:
+    def __init__(self, turns: Turns, clock: Callable[[], float]) -> None:
         self._turns = turns
+        self._clock = clock
         self._turn: Turn | None = None
         self._lane: Lane | None = None
 
     def before_run(self) -> None:
         self._turn = self._turns.here()
         self._lane = self._turns.enter_run("trio")
-        self._lane.begin(self._turns.now())
+        self._lane.began = self._clock()
 
     def before_io_wait(self, timeout: float) -> None:
-        if self._turn is not None and self._lane is not None:
-            self._lane.end(self._turns.now())
-            if self._turn.pending:
-                self._turn.close()
+        lane, turn = self._lane, self._turn
+        if lane is None or turn is None:
+            return
+        if lane.marked:
+            lane.end(self._clock())
+        else:
+            lane.began = 0.0
+        if turn.pending:
+            turn.close()
 
     def after_io_wait(self, timeout: float) -> None:
-        if self._lane is not None:
-            self._lane.begin(self._turns.now())
+        lane = self._lane
+        if lane is not None:
+            lane.began = now = self._clock()
+            if now - lane.reading[0] > STALE:
+                lane.refresh()
 
     def after_run(self) -> None:
         if self._turn is not None and self._lane is not None:
