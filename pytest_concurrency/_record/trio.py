@@ -73,7 +73,7 @@ class _Watcher(trio.abc.Instrument):
         self._stopped = False
 
     def stop(self) -> None:
-        # A run that outlives the test keeps the instrument; from now on it only listens.
+        # A run that outlives the test keeps the instrument until its next step: only there can it be taken out.
         self._stopped = True
 
     def locate(self) -> Here | None:
@@ -117,8 +117,11 @@ class _Watcher(trio.abc.Instrument):
             self._strand(task)
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        if not self._stopped:
-            self._steps[task] = (next_number(), self._recorder.now())
+        if self._stopped:
+            with suppress(KeyError):
+                trio.lowlevel.remove_instrument(self)
+            return
+        self._steps[task] = (next_number(), self._recorder.now())
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
         begun = self._steps.pop(task, None)
