@@ -65,6 +65,7 @@ class BlockingRun:
         self._test: _Test | None = None
         self._problem: str | None = None
         self._problem_told = False
+        self._unwatched_told: set[str] = set()
         self.session_of: Callable[[pytest.Item], Session | None] = lambda item: None
         self.is_recorded: Callable[[pytest.Item], bool] = lambda item: False
         self.page_of: Callable[[pytest.Item], Page] | None = None
@@ -173,6 +174,8 @@ class BlockingRun:
         if self._problem is not None and not self._problem_told and test is not None:
             self._problem_told = True
             issue(ConcurrencyWarning(self._problem), Place(str(test.item.path), 1, test.item.name), test.item)
+        if test is not None and test.blocking.mode != "off":
+            self._name_unwatched(test)
         if test is None or not (test.blocks or test.marker):
             return
         if test.fails:
@@ -180,6 +183,14 @@ class BlockingRun:
                 self._fail_over(test, phase)
         elif test.blocking.mode == "warn":
             self._warn_of(test)
+
+    def _name_unwatched(self, test: _Test) -> None:
+        __tracebackhide__ = True
+        names = self._guard.unwatched - self._unwatched_told if self._guard is not None else set()
+        self._unwatched_told |= names
+        for name in sorted(names):
+            text = f"unwatched: {name} does not tell of its turns; only calls that have a name are found on it"
+            issue(ConcurrencyWarning(text), Place(str(test.item.path), 1, test.item.name), test.item)
 
     def _say_aside(self, phase: str, error: BaseException) -> None:
         """Say what was found in a test that ends with an exception of its own."""

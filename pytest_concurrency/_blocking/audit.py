@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import sys
+import time
+from time import sleep as _sleep_for
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .early import LISTENERS
+from .early import LISTENERS, SLEEP_HAS_AN_EVENT, BuiltinSeam
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +51,20 @@ def listen(listener: Listener | None) -> None:
         _state["installed"] = True
         sys.addaudithook(_hook)
     LISTENERS.update(dict.fromkeys(EVENTS, listener))
+
+
+def hears_sleep() -> bool:
+    """Tell whether a call of `time.sleep` is heard of: a new Python that breaks this is to say so."""
+    if not SLEEP_HAS_AN_EVENT and not isinstance(time.sleep, BuiltinSeam):
+        # Somebody has put something of their own there; what it calls in the end is their affair.
+        return True
+    heard: list[str] = []
+    listen(lambda event, args: heard.append(event))
+    try:
+        (_sleep_for if SLEEP_HAS_AN_EVENT else time.sleep)(0)
+    finally:
+        listen(None)
+    return "time.sleep" in heard
 
 
 def _text(value: object) -> str:

@@ -19,7 +19,7 @@ from .early import sleep_announced
 from .frames import Site, locate
 from .imports import ImportTimer
 from .kinds import CALLS, instead
-from .loops import LIBRARIES, running_backend, running_loop, running_task
+from .loops import LIBRARIES, LOOP_THREADS, running_backend, running_loop, running_task
 from .overdue import called, explain
 from .policy import Policy, allowed_here, innocent, is_importing
 from .sampler import Sampler
@@ -92,6 +92,7 @@ class Guard:
         self._local = threading.local()
         self._undo = ExitStack()
         self._armed = False
+        self._checked = False
         self._broken = False
         self._observe = False
         self._policy = Policy(blocking)
@@ -149,6 +150,11 @@ class Guard:
         """How many loops have run since `begin_count`."""
         return self._turns.seen
 
+    @property
+    def unwatched(self) -> set[str]:
+        """The classes of loops that ran and could not be watched."""
+        return self._turns.unwatched
+
     def _arm(self) -> None:
         if self._armed:
             return
@@ -170,6 +176,11 @@ class Guard:
         wanted = self._observe or self._policy.blocking.mode != "off"
         self._active = in_force and wanted and self._armed and not self._broken
         if in_force:
+            if self._active and not self._checked:
+                self._checked = True
+                if not audit.hears_sleep():
+                    self._fail(RuntimeError("this Python does not tell of time.sleep as expected"))
+                    return
             audit.listen(self._audited if self._active else None)
 
     def _fail(self, error: BaseException) -> None:
@@ -189,6 +200,8 @@ class Guard:
         backend = running_backend()
         if backend is None or not self._active:
             return
+        if threading.get_ident() not in LOOP_THREADS and backend != "trio":
+            self._turns.unwatched.add(f"{type(running_loop()).__module__}.{type(running_loop()).__qualname__}")
         known = audit.EVENTS[event]
         if self._turns.weighing:
             self._safely(self._turns.pause)

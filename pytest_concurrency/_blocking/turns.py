@@ -88,6 +88,8 @@ class Turns:
         self._running = 0
         self.seen = 0
         """How many loops have run since `begin_count`."""
+        self.unwatched: set[str] = set()
+        """The classes of loops that ran without telling of their turns."""
 
     def begin_count(self) -> None:
         """Forget the loops that were seen, but for those that still run."""
@@ -105,6 +107,10 @@ class Turns:
     def leave_run(self, lane: Lane) -> None:
         """A loop has ended."""
         self._running -= 1
+        if lane.backend == "asyncio" and not lane.began:
+            # It has run, and never came by our wrapper of its selector.
+            self.seen -= 1
+            self.unwatched.add(f"{type(lane.loop).__module__}.{type(lane.loop).__qualname__}")
         lane.end(self._clock())
         self._sampler.discard(lane)
         LOOP_THREADS[lane.thread] -= 1

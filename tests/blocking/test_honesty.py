@@ -1,0 +1,134 @@
+"""A loop that cannot be watched, and a detector that fails, say so."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pytest
+
+    Suite = Callable[..., pytest.RunResult]
+
+
+def test_a_loop_of_an_unknown_kind_is_named(suite: Suite) -> None:
+    result = suite(
+        """
+import asyncio, pytest
+
+class Own(asyncio.SelectorEventLoop):
+    def run_forever(self):
+        # Keeps its selector to itself.
+        selector, self._selector = self._selector, None
+        asyncio._set_running_loop(self)
+        try:
+            self._selector = selector
+            self._stopping = False
+            while not self._stopping:
+                for key, events in selector.select(0):
+                    self._process_events([(key, events)])
+                for _ in range(len(self._ready)):
+                    self._ready.popleft()._run()
+        finally:
+            asyncio._set_running_loop(None)
+            self._stopping = False
+
+async def main():
+    await asyncio.sleep(0)
+    open(__file__).close()
+
+def test_it():
+    loop = Own()
+    loop.run_until_complete(main())
+    loop.close()
+
+@pytest.mark.must_not_block
+def test_marked():
+    loop = Own()
+    loop.run_until_complete(main())
+    loop.close()
+"""
+    )
+
+    result.assert_outcomes(passed=1, failed=1, warnings=1)
+    result.stdout.fnmatch_lines(
+        ["*ConcurrencyWarning: unwatched: test_it.Own does not tell of its turns; only calls that have a name are*"]
+    )
+
+
+def test_a_detector_that_fails_is_switched_off_with_one_warning(suite: Suite, pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(
+        """
+from pytest_concurrency._blocking import guard
+
+def locate(frame, call):
+    raise LookupError("a mistake of ours")
+
+guard.locate = locate
+"""
+    )
+    code = """
+import asyncio, time, pytest
+
+async def main():
+    time.sleep(0.001)
+    time.sleep(0.001)
+
+def test_first():
+    asyncio.run(main())
+
+def test_second():
+    asyncio.run(main())
+
+@pytest.mark.must_not_block
+def test_marked():
+    asyncio.run(main())
+"""
+
+    result = suite(code)
+
+    result.assert_outcomes(passed=2, failed=1, warnings=1)
+    result.stdout.fnmatch_lines(
+        [
+            "@pytest.mark.must_not_block(): nothing was watched, since the blocking detector failed *",
+            "*the blocking detector failed and has switched itself off: LookupError: a mistake of ours",
+        ]
+    )
+
+
+def test_threads_of_ours_are_invisible_and_gone_in_the_end(suite: Suite, pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(
+        """
+import atexit, os
+
+def look():
+    print("threads at the end:", len(os.listdir("/proc/self/task")))
+
+atexit.register(look)
+"""
+    )
+
+    result = suite(
+        """
+import asyncio, os, threading, time, warnings
+
+async def main():
+    await asyncio.sleep(0.05)
+    assert threading.active_count() == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        if not (pid := os.fork()):
+            os._exit(0)
+    os.waitpid(pid, 0)
+    await asyncio.sleep(0.02)
+
+def test_it():
+    asyncio.run(main())
+""",
+        "-o",
+        "concurrency_allow_blocking=test_it",
+    )
+
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["threads at the end: 1"])

@@ -1,0 +1,122 @@
+"""What an overdue turn was spent on: a pure function of clocks and samples."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_concurrency._blocking.clocks import Reading, Spent
+from pytest_concurrency._blocking.frames import Site
+from pytest_concurrency._blocking.overdue import Sample, called, explain, kernel_kind
+from pytest_concurrency._trace import Place
+
+LINE = Place("app.py", 3, "work")
+OTHER = Place("app.py", 9, "other")
+
+
+def sample(*, step: object = "one", kernel: str = "", cpu: float = 0.0, others: int = 0, place: Place = LINE) -> Sample:
+    return Sample(
+        reading=Reading(0.0, cpu, cpu, 0.0),
+        step=step,
+        others=others,
+        site=Site(place, (place,), "", (), ()),
+        expression="",
+        kernel=kernel,
+        task=None,
+        allowed=None,
+    )
+
+
+def spent(*, wall: float, cpu: float = 0.0, queued: float = 0.0, others: float = 0.0) -> Spent:
+    return Spent(wall, cpu, cpu, queued, cpu + others)
+
+
+def explained(
+    turn: Spent, samples: list[Sample], named: float = 0.0, named_open: bool = False
+) -> list[tuple[str, float]]:
+    return [(late.kind, round(late.seconds, 6)) for late in explain(turn, samples, named, named_open, 0.1)]
+
+
+def test_computing_counts_from_the_threshold_on() -> None:
+    assert explained(spent(wall=0.2, cpu=0.2), [sample()] * 5) == [("cpu", 0.2)]
+    assert explained(spent(wall=0.09, cpu=0.09), [sample()] * 5) == []
+
+
+def test_waiting_for_a_processor_counts_for_nothing() -> None:
+    assert explained(spent(wall=2.0, cpu=0.05, queued=1.95), [sample()] * 5) == []
+
+
+def test_many_short_steps_are_nobodys_fault() -> None:
+    samples = [sample(step=n, cpu=n / 100, others=500) for n in range(30)]
+
+    assert explained(spent(wall=0.3, cpu=0.3), samples) == []
+
+
+def test_one_look_at_a_turn_of_many_steps_is_not_enough() -> None:
+    assert explained(spent(wall=0.3, cpu=0.3), [sample(others=500)]) == []
+    assert explained(spent(wall=0.3, cpu=0.3), [sample(others=1)]) == [("cpu", 0.3)]
+
+
+def test_the_long_step_among_short_ones_is_found() -> None:
+    short = [sample(step=n, cpu=n / 100, others=500, place=OTHER) for n in range(5)]
+    long = [sample(step="long", cpu=0.05 + n / 100, others=500) for n in range(20)]
+
+    (late,) = explain(spent(wall=0.3, cpu=0.3), short + long, 0.0, False, 0.1)
+
+    assert (late.kind, round(late.seconds, 2), late.sample.site.place) == ("cpu", 0.19, LINE)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "kind"),
+    [
+        ("hrtimer_nanosleep", "sleep"),
+        ("futex_do_wait", "lock"),
+        ("unix_stream_read_generic", "socket"),
+        ("poll_schedule_timeout.constprop.0", "socket"),
+        ("do_wait", "subprocess"),
+        ("anon_pipe_read", "input"),
+        ("something_new", "wait"),
+        ("", ""),
+    ],
+)
+def test_kernel_waits_have_kinds(kernel: str, kind: str) -> None:
+    assert kernel_kind(kernel) == kind
+
+
+def test_a_wait_that_the_kernel_names_counts_as_soon_as_it_is_sure() -> None:
+    assert explained(spent(wall=0.02), [sample(kernel="unix_stream_read_generic")]) == [("socket", 0.02)]
+    assert explained(spent(wall=0.012), [sample(kernel="unix_stream_read_generic")]) == []
+
+
+def test_a_wait_for_nobody_knows_what_counts_from_the_threshold_on() -> None:
+    assert explained(spent(wall=0.05), [sample(kernel="something_new")]) == []
+    assert explained(spent(wall=0.15), [sample(kernel="something_new")]) == [("wait", 0.15)]
+
+
+def test_waiting_for_the_gil_is_not_a_lock() -> None:
+    assert explained(spent(wall=0.3, others=0.3), [sample(kernel="futex_do_wait")] * 9) == []
+    assert explained(spent(wall=0.3, others=0.01), [sample(kernel="futex_do_wait")] * 9) == [("lock", 0.29)]
+
+
+def test_what_a_named_call_accounts_for_is_not_reported_twice() -> None:
+    asleep = [sample(kernel="hrtimer_nanosleep")] * 9
+
+    assert explained(spent(wall=0.3), asleep, named=0.3) == []
+    assert explained(spent(wall=0.3), asleep, named_open=True) == []
+
+
+def test_a_stopped_process_is_innocent() -> None:
+    # Nobody looked while it was stopped, and nothing in it slept.
+    assert explained(spent(wall=5.0, cpu=0.01), [sample()]) == []
+
+
+@pytest.mark.parametrize(
+    ("expression", "name"),
+    [
+        ("lock.acquire()", "lock.acquire"),
+        ("queue.SimpleQueue().get(timeout=f(1))", "queue.SimpleQueue().get"),
+        ("x + y", "x + y"),
+        ("", ""),
+    ],
+)
+def test_the_name_of_what_an_expression_calls(expression: str, name: str) -> None:
+    assert called(expression) == name
