@@ -14,6 +14,7 @@ from ._record import thread_strands
 from ._record.door import Doors, Rule
 from ._record.recorder import Recorder
 from ._record.targets import TargetError, resolve
+from ._record.thread_gate import ThreadGate
 from ._record.watch import watch
 from ._settings import Blocking
 from ._show.messages import Page, exclusion_message, overlap_message
@@ -55,6 +56,7 @@ class Session:
     def start(self) -> None:
         """Begin to record on every loop that is there, and on those that come."""
         self._undo.enter_context(thread_strands.record(self.recorder))
+        self.doors.plain_gate = ThreadGate(self.doors)
         self._undo.enter_context(when_imported("asyncio", self._record_asyncio))
         self._undo.enter_context(when_imported("trio", self._record_trio))
         # Whoever is still held when recording ends must not stay so.

@@ -155,7 +155,8 @@ class Wait:
 
     strand: int
     kind: str
-    """`held`, `task`, `lock`, `semaphore`, `limiter`, `queue`, `event`, `timer`, `io`, `worker`, `future`, `ready`."""
+    """`held`, `task`, `lock`, `semaphore`, `limiter`, `queue`, `event`, `timer`, `io`, `worker`, `future`, `ready`;
+    of a thread `join` and `result` too."""
     resource: int | None = None
     on: tuple[int, ...] = ()
     """The strands that can end this wait, where that is known: awaited tasks, a lock's holders."""

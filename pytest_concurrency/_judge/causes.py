@@ -7,10 +7,10 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from .._trace import Block, Place, Span, Strand, Trace, Wait
+    from .._trace import Block, Job, Place, Span, Strand, Trace, Wait
     from .overlap import Verdict
 
-Kind = Literal["blocked", "lock", "pool", "in turn", "started in turn", "chain", "never suspended"]
+Kind = Literal["blocked", "lock", "pool", "workers", "in turn", "started in turn", "chain", "never suspended"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,9 @@ def cause_of(trace: Trace, verdict: Verdict) -> Cause | None:
     """Return what kept the calls of *verdict* apart, None where the trace does not show it."""
     spans = verdict.spans
     strands = {span.strand for span in spans}
+    by_workers = _workers(trace, verdict)
     if spans and len(strands) == 1 and len(spans) > 1:
-        return _pool(trace, spans) or _in_turn(trace, spans)
+        return by_workers or _pool(trace, spans) or _in_turn(trace, spans)
     block = _block_in(trace, verdict)
     if block is not None:
         return Cause("blocked", block.place, block=block)
@@ -45,6 +46,7 @@ def cause_of(trace: Trace, verdict: Verdict) -> Cause | None:
         return _started_in_turn(verdict.strands)
     return (
         _lock(verdict)
+        or by_workers
         or _pool(trace, spans)
         or _chain(verdict)
         or _never_suspended(trace, verdict)
@@ -126,6 +128,35 @@ def _pool(trace: Trace, spans: tuple[Span, ...]) -> Cause | None:
     return Cause("pool", called_from(trace, spans[0]), size=len(strands))
 
 
+def _workers(trace: Trace, verdict: Verdict) -> Cause | None:
+    """The calls are jobs of a pool's threads: too few of those, or each handed in when the one before had ended."""
+    jobs = [_job_of(trace, span) for span in verdict.spans]
+    done = [job for job in jobs if job is not None]
+    if len(done) < 2 or len(done) < len(jobs) or len({(job.strand, job.first) for job in done}) < len(done):
+        return None
+    if any(after.submitted < (before.last or before.first) for before, after in pairwise(done)):
+        size = len({job.strand for job in done})
+        # Two that ran side by side say nothing of the pool's size.
+        if all(before.last is not None and before.last < after.first for before, after in _on_one(done)):
+            return Cause("workers", done[0].place, size=size) if size < len(done) else None
+        return None
+    chain = _chain(verdict)
+    return Cause("in turn", chain.place if chain is not None else done[1].place)
+
+
+def _on_one(jobs: list[Job]) -> list[tuple[Job, Job]]:
+    """Return the jobs that one worker did one after the other, in pairs."""
+    strands = {job.strand for job in jobs}
+    return [pair for strand in strands for pair in pairwise([job for job in jobs if job.strand == strand])]
+
+
+def _job_of(trace: Trace, span: Span) -> Job | None:
+    for job in trace.jobs:
+        if job.strand == span.strand and job.first < span.first and (job.last is None or span.first < job.last):
+            return job
+    return None
+
+
 def _chain(verdict: Verdict) -> Cause | None:
     """The caller of the next call waits, directly or through others, for the held one."""
     release = verdict.release
@@ -144,7 +175,7 @@ def _chain(verdict: Verdict) -> Cause | None:
                 grown = True
     if not chain:
         return None
-    if len(chain) == 1 and chain[0].kind == "task" and len(chain[0].on) == 1:
+    if len(chain) == 1 and chain[0].kind in ("task", "join", "result") and len(chain[0].on) == 1:
         # Started and awaited at once, one after the other, each in a task of its own.
         return Cause("in turn", chain[0].place, chain=tuple(chain))
     return Cause("chain", chain[0].place, chain=tuple(chain))

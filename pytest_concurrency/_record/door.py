@@ -96,6 +96,19 @@ class Gate(Protocol):
         """Look again soon: somebody came in. May be called from any thread."""
 
 
+class PlainGate(Protocol):
+    """The threads' side of holding, for calls that nobody awaits."""
+
+    def is_here(self) -> bool:
+        """Tell whether a call may be held in this thread: not where an event loop would stand still meanwhile."""
+
+    def hold(self, door: Door, live: LiveSpan) -> None:
+        """Return when the call may go."""
+
+    def nudge(self) -> None:
+        """Look again soon: somebody came in. May be called from any thread."""
+
+
 class Doors:
     """All doors of one test."""
 
@@ -104,7 +117,8 @@ class Doors:
         self.doors: list[Door] = []
         self.find_gate: list[Callable[[], Gate | None]] = []
         """Asked in order for the gate of the loop that runs in this thread."""
-        self._occupied: set[Gate] = set()
+        self.plain_gate: PlainGate | None = None
+        self._occupied: set[Gate | PlainGate] = set()
 
     def add(self, rule: Rule) -> None:
         self.doors.append(Door(rule))
@@ -136,6 +150,18 @@ class Doors:
                 continue
             self._occupied.add(gate)
             await gate.hold(door, live, pending)
+
+    def hold_plain(self, live: LiveSpan) -> None:
+        """Return when no door wants to keep this call, which is nobody's to await."""
+        gate = self.plain_gate
+        for door in self.doors:
+            if live.span.name not in door.rule.targets or not door.wants(live):
+                continue
+            if door.is_met():
+                self.settle(door)
+            elif gate is not None and gate.is_here():
+                self._occupied.add(gate)
+                gate.hold(door, live)
 
     def settle(self, door: Door) -> None:
         """The verdict is open no longer: nobody is held at *door* from now on."""

@@ -122,7 +122,7 @@ class Recorder:
 
     def known(self, key: object) -> LiveStrand | None:
         """Return the strand that *key* stands for, None where it was never met."""
-        return self._live.get(key)
+        return self._live.get(key) if key is not None else None
 
     def _begin_strand(self, here: Here) -> LiveStrand:
         parent: LiveStrand | None
@@ -202,6 +202,17 @@ class Recorder:
         """Say that the job is done; only the first time counts."""
         if live.job.last is None:
             live.job = replace(live.job, last=next_number(), end=self.now())
+
+    def open_jobs(self) -> tuple[Job, ...]:
+        """Return the jobs that are being done."""
+        return tuple(live.job for live in tuple(self._jobs) if live.job.last is None)
+
+    def key_of(self, strand: int) -> object:
+        """Return what stands for a strand: its task or thread; None where it is gone."""
+        for key, live in tuple(self._live.items()):
+            if live.strand.id == strand:
+                return key
+        return None
 
     # Spans
 

@@ -116,15 +116,23 @@ class Calls:
         try:
             result = self.original(*args, **kwargs)
         except BaseException as error:
-            self._recorder.done(live, outcome_of(error))
-            self.end(live)
+            self._leave(live, outcome_of(error), error)
             raise
         if inspect.iscoroutine(result):
             # A decorator's plain wrapper around a coroutine function: the call lasts until it has been awaited.
             return self._awaited(live, result)
-        self._recorder.done(live, "returned")
-        self.end(live)
+        self._leave(live, "returned")
         return result
+
+    def _leave(self, live: LiveSpan, outcome: Outcome, error: BaseException | None = None) -> None:
+        """End a call that nobody awaits."""
+        self._recorder.done(live, outcome)
+        try:
+            # Ctrl-C and the like want out.
+            if error is None or isinstance(error, Exception):
+                self._doors.hold_plain(live)
+        finally:
+            self.end(live)
 
     async def _coroutine(self, *args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True

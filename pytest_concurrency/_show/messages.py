@@ -182,7 +182,8 @@ def _cause(trace: Trace, cause: Cause, page: Page) -> str:
         how_long = f" for {_seconds(block.seconds)}" if block.seconds is not None else ""
         return f"{block.call} blocked the event loop{how_long}, at {at}: nothing else could run meanwhile."
     if cause.kind == "in turn":
-        return f"Awaited one after the other: {at} waits for each call to end before the next one starts."
+        how = "Awaited" if trace.backend is not None else "Run"
+        return f"{how} one after the other: {at} waits for each call to end before the next one starts."
     if cause.kind == "lock" and cause.wait is not None:
         who = "1 other waits" if cause.waiting == 1 else f"{cause.waiting} others wait"
         if cause.size > 1:
@@ -194,6 +195,9 @@ def _cause(trace: Trace, cause: Cause, page: Page) -> str:
     if cause.kind == "pool":
         workers = "One worker makes" if cause.size == 1 else f"{cause.size} workers make"
         return f"{workers} all the calls, from a queue, at {at}: there are no more at once than workers."
+    if cause.kind == "workers":
+        workers = "One worker thread does" if cause.size == 1 else f"{cause.size} worker threads do"
+        return f"{workers} all the jobs handed in at {at}: there are no more at once than workers."
     if cause.kind == "chain":
         return "The next call never started, since its caller waits for the first: " + _chain(trace, cause.chain, page)
     if cause.kind == "started in turn":
@@ -218,10 +222,14 @@ def _way_out(trace: Trace, cause: Cause, overlap: Overlap) -> str:
             f"Await the {'trio' if on_trio else 'asyncio'} way of doing it, or move the call to a thread:"
             f" {'trio.to_thread.run_sync()' if on_trio else 'asyncio.to_thread()'}."
         )
+    if cause.kind in ("in turn", "started in turn", "chain") and trace.backend is None:
+        return "Start all the threads before joining any; submit all the jobs before asking for any result."
     if cause.kind in ("in turn", "started in turn", "chain"):
         return f"Start all of them before waiting for any: {together}."
     if cause.kind == "lock":
         return "Hold it for less: do the call outside, or allow more at once."
+    if cause.kind == "workers":
+        return f"Give the pool at least {overlap.at_least} workers."
     if cause.kind == "pool":
         return f"Start at least {overlap.at_least} workers."
     return "Await something inside, or do the work in threads or processes."
