@@ -54,6 +54,10 @@ def _is_at_rest(frame: FrameType) -> bool:
     # Two or three library frames may lie around the one that tells: a selector inside a loop, a lock inside a queue.
     while each is not None and depth < 4:
         path, function = each.f_code.co_filename.replace("\\", "/"), each.f_code.co_name
+        if owner(each.f_code.co_filename) == "own":
+            # The blocking detector's frames lie around the calls that it hears of.
+            each = each.f_back  # type: ignore[assignment]  # the loop's test takes care of None
+            continue
         if owner(each.f_code.co_filename) == "user":
             return False
         if any(path.endswith(file) and function == name for file, name in _AT_REST):

@@ -168,6 +168,9 @@ def _executor_worker_rests(frame: FrameType) -> bool:
 def _awaits_future(frame: FrameType) -> bool:
     """Tell whether the thread is in `Future.result()`, with a time limit or not: it works at nothing."""
     caller = frame.f_back
+    # The blocking detector's own frames lie around the calls that it hears of.
+    while caller is not None and str(caller.f_globals.get("__name__", "")).partition(".")[0] == _PACKAGE:
+        caller = caller.f_back
     return (
         caller is not None
         and caller.f_globals.get("__name__") == "concurrent.futures._base"
