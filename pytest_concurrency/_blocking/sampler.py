@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import weakref
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .frames import locate, module_of
@@ -161,15 +162,17 @@ class Sampler:
         kind = kernel_kind(kernel) or "cpu"
         if innocent(kind, site.inner) is not None:
             return None
+        expression, allowed = _expression(site), allowed_in(context) or self._allowed(site, site.call)
         return Sample(
             reading=reading,
             step=step,
             others=others,
-            site=site,
-            expression=_expression(site),
+            # Without the frames: they would keep alive what the program has let go of.
+            site=replace(site, inner=(), step=()),
+            expression=expression,
             kernel=kernel,
             task=task,
-            allowed=allowed_in(context) or self._allowed(site, site.call),
+            allowed=allowed,
         )
 
     def _kernel(self, native: int) -> str:
@@ -188,9 +191,9 @@ def _step_of(frame: FrameType | None) -> tuple[object, int, Any, str | None]:
     while each is not None:
         module, name = module_of(each), each.f_code.co_name
         if module == "asyncio.events" and name == "_run":
-            handle = each.f_locals.get("self")
+            (handle,) = _locals_of(each, "self")
             above = each.f_back
-            more = above.f_locals.get("ntodo", 0) if above is not None and above.f_code.co_name == "_run_once" else 0
+            (more,) = _locals_of(above, "ntodo") if above is not None and above.f_code.co_name == "_run_once" else (0,)
             task = getattr(getattr(handle, "_callback", None), "__self__", None)
             get_name = getattr(task, "get_name", None)
             # A handle lets go of itself when it is done; then this step is none that we will see again.
@@ -201,13 +204,21 @@ def _step_of(frame: FrameType | None) -> tuple[object, int, Any, str | None]:
                 get_name() if get_name is not None else None,
             )
         if module == "trio._core._run" and name == "unrolled_run":
-            names = each.f_locals
-            task = names.get("task")
-            return id(task), len(names.get("batch", ())), getattr(task, "context", None), getattr(task, "name", None)
+            task, batch = _locals_of(each, "task", "batch")
+            return id(task), len(batch or ()), getattr(task, "context", None), getattr(task, "name", None)
         if module == "pytest_concurrency._blocking.turns":
             break
         outermost, each = each, each.f_back
     return (id(outermost), outermost.f_code if outermost is not None else None), 0, None, None
+
+
+def _locals_of(frame: FrameType, *names: str) -> tuple[Any, ...]:
+    known = frame.f_locals
+    found = tuple(known.get(name) for name in names)
+    if type(known) is dict and sys.version_info < (3, 13):
+        # A copy that the frame keeps: nothing of the program's may live longer for having been looked at.
+        known.clear()
+    return found
 
 
 def _expression(site: Site) -> str:

@@ -236,21 +236,39 @@ class Turns:
     def _watch_trio(self) -> Iterator[None]:
         run = sys.modules.get("trio._core._run")
 
-        def make(original: Callable[..., Any]) -> Callable[..., Any]:
+        runs: dict[int, _TrioTurns] = {}
+
+        def set_up(original: Callable[..., Any]) -> Callable[..., Any]:
             def setup_runner(clock: Any, instruments: Any, *args: Any, **kwargs: Any) -> Any:
-                return original(clock, [*instruments, _TrioTurns(self, self._clock)], *args, **kwargs)
+                turns = _TrioTurns(self, self._clock)
+                runner = original(clock, [*instruments, turns], *args, **kwargs)
+                runs[id(runner)] = turns
+                return runner
 
             return setup_runner
+
+        def close(original: Callable[[Any], None]) -> Callable[[Any], None]:
+            def close_runner(runner: Any) -> None:
+                turns = runs.pop(id(runner), None)
+                if turns is not None:
+                    turns._finish()
+                original(runner)
+
+            return close_runner
 
         if run is None:
             yield
             return
-        with patched(run, "setup_runner", make):
+        # The end of a run by its runner and not by the instrument: trio's own tests want `after_run` for themselves.
+        with patched(run, "setup_runner", set_up), patched(run.Runner, "close", close):
             yield
 
 
 class _TrioTurns:
-    """A trio instrument: a turn ends when trio waits for input and output."""
+    """A trio instrument: a turn ends when trio waits for input and output.
+
+    Only the hooks of an instrument are public here: trio takes every public method for one.
+    """
 
     def __init__(self, turns: Turns, clock: Callable[[], float]) -> None:
         self._turns = turns
@@ -281,7 +299,9 @@ class _TrioTurns:
             if now - lane.reading[0] > STALE:
                 lane.refresh()
 
-    def after_run(self) -> None:
+    def _finish(self) -> None:
+        """The run has ended."""
         if self._turn is not None and self._lane is not None:
             self._turn.close()
             self._turns.leave_run(self._lane)
+            self._lane = None
