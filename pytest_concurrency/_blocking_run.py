@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import pytest
 from ._blocking.early import sleep_announced
 from ._errors import BlockingCallError, BlockingCallWarning, BlockingError, ConcurrencyWarning
 from ._imports import when_imported
+from ._markers import parsed, written
 from ._settings import Blocking, parse_kinds, parse_seconds
 from ._trace import Place
 from ._warning import issue
@@ -288,19 +288,14 @@ def policy_of(item: pytest.Item, settings: Blocking) -> tuple[Blocking, str | No
     """Return what counts in a test, why all of it may block, and the marker that asks for more than the run does.
 
     Raises:
-        ValueError: The marker that is nearest to the test has wrong arguments.
+        MarkerError: The marker that is nearest to the test has wrong arguments.
     """
     for mark in item.iter_markers():
         parse = _PARSERS.get(mark.name)
         if parse is None:
             continue
-        written = _written(mark)
-        try:
-            inspect.signature(parse).bind(settings, *mark.args, **mark.kwargs)
-            blocking, exempt = parse(settings, *mark.args, **mark.kwargs)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{written}: {error}") from None
-        return blocking, exempt, None if exempt else written
+        blocking, exempt = parsed(mark, parse, settings)
+        return blocking, exempt, None if exempt else written(mark)
     return settings, None, None
 
 
@@ -337,8 +332,3 @@ def _may_block(settings: Blocking, reason: object) -> tuple[Blocking, str]:
 
 
 _PARSERS: dict[str, Any] = {"must_not_block": _must_not_block, "may_block": _may_block}
-
-
-def _written(mark: pytest.Mark) -> str:
-    arguments = [*map(repr, mark.args), *(f"{name}={value!r}" for name, value in mark.kwargs.items())]
-    return f"@pytest.mark.{mark.name}({', '.join(arguments)})"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     import pytest
+
+T = TypeVar("T")
 
 DOCS = (
     "must_overlap(*targets, at_least=2, at_most=None, patience=1.0): calls of the targets are in progress at one"
@@ -71,15 +73,25 @@ def expectations(marks: Iterable[pytest.Mark]) -> list[Expectation]:
         parse = _PARSERS.get(mark.name)
         if parse is None:
             continue
-        try:
-            inspect.signature(parse).bind(*mark.args, **mark.kwargs)
-            found.append(parse(*mark.args, **mark.kwargs))
-        except (TypeError, ValueError) as error:
-            raise MarkerError(f"{_written(mark)}: {error}") from None
+        found.append(parsed(mark, parse))
     return found
 
 
-def _written(mark: pytest.Mark) -> str:
+def parsed(mark: pytest.Mark, parse: Callable[..., T], *leading: object) -> T:
+    """Return what *parse* makes of the arguments of *mark*, after the *leading* ones.
+
+    Raises:
+        MarkerError: It refuses them.
+    """
+    try:
+        inspect.signature(parse).bind(*leading, *mark.args, **mark.kwargs)
+        return parse(*leading, *mark.args, **mark.kwargs)
+    except (TypeError, ValueError) as error:
+        raise MarkerError(f"{written(mark)}: {error}") from None
+
+
+def written(mark: pytest.Mark) -> str:
+    """Return *mark* as it stands in the source."""
     arguments = [*map(repr, mark.args), *(f"{name}={value!r}" for name, value in mark.kwargs.items())]
     return f"@pytest.mark.{mark.name}({', '.join(arguments)})"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from contextlib import ExitStack, contextmanager
 from time import perf_counter
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ._errors import DeadlineError
+from ._markers import parsed
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -51,18 +51,13 @@ def _argument(item: pytest.Item, parse: Any) -> Any:
     """Return what the nearest marker named as *parse* asks for, None where there is no such marker.
 
     Raises:
-        ValueError: The marker has wrong arguments.
+        MarkerError: The marker has wrong arguments.
     """
     name = parse.__name__.removeprefix("_")
     mark = item.get_closest_marker(name)
     if mark is None:
         return None
-    try:
-        inspect.signature(parse).bind(*mark.args, **mark.kwargs)
-        return parse(*mark.args, **mark.kwargs)
-    except (TypeError, ValueError) as error:
-        written = [*map(repr, mark.args), *(f"{key}={value!r}" for key, value in mark.kwargs.items())]
-        raise ValueError(f"@pytest.mark.{name}({', '.join(written)}): {error}") from None
+    return parsed(mark, parse)
 
 
 def _give_back(item: pytest.Item) -> None:
