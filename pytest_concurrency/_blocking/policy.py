@@ -108,6 +108,7 @@ INNOCENTS: tuple[Innocent, ...] = (
     _innocent("a log record is written to a local stream or file", "logging", kinds="file lock"),
     _innocent("a traceback is formatted", "traceback linecache tokenize inspect tracemalloc", kinds="file lock import"),
     _innocent("a warning is shown", "warnings", kinds="file lock import"),
+    _innocent("a codec is looked up, once in a process", "encodings", kinds="file lock import"),
     _innocent("a thread is started, which takes microseconds", "threading", functions="start", kinds="lock"),
     _innocent(
         "an executor takes a job, which waits for nothing", "concurrent.futures", functions="submit", kinds="lock join"

@@ -26,10 +26,18 @@ class Maybe(str):
     """Seconds from which on it did."""
 
 
-class Idle(Maybe):
-    """A call that waits for what has nothing left to do."""
+class Busy(Maybe):
+    """A call that waits for what may just have finished."""
 
+    __slots__ = ()
     least = 0.015
+
+
+class Idle(Maybe):
+    """A call that waits for what has nothing left to do; how long that takes is the machine's affair."""
+
+    __slots__ = ()
+    least = float("inf")
 
 
 class Seam(NamedTuple):
@@ -72,7 +80,7 @@ def _shutdown(self: Any, wait: bool = True, **more: Any) -> str | None:
         return None
     # Threads without a job end at once, and so does the wait for them.
     busy = not self._work_queue.empty() or self._idle_semaphore._value < len(self._threads)
-    return Maybe("") if busy else Idle("")
+    return Busy("") if busy else Idle("")
 
 
 def _child(self: Any, timeout: float | None = None) -> str | None:
