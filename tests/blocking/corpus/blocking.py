@@ -30,7 +30,7 @@ import zlib
 from time import sleep as nap
 
 HERE = pathlib.Path(__file__)
-SHORT = 0.05
+SHORT = 0.1
 LONG = 0.25
 
 
