@@ -13,24 +13,27 @@ from ._errors import BlockingCallError, BlockingCallWarning, BlockingError, Conc
 from ._imports import when_imported
 from ._markers import parsed, written
 from ._settings import Blocking, parse_kinds, parse_seconds
-from ._trace import Place
 from ._warning import issue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from ._blocking.guard import Guard
-    from ._blocking.policy import AllowRule
+    from ._blocking.policy import AllowRule, Policy
     from ._blocking_baseline import BaselineRun
     from ._judge.blocking import Finding
     from ._session import Session
     from ._show.messages import Page
     from ._trace import Block
 
+    Phase = Generator[None, Any, Any]
+
 DOCS = (
     "must_not_block(*, threshold=0.1, kinds=..., allow=()): nothing in the test blocks an event loop",
     "may_block(reason): this test may block its event loop",
 )
+MARKERS = frozenset({"must_not_block", "may_block"})
+_TIMING = frozenset({"must_finish_within", "virtual_clock"})
 _OFF = Blocking(mode="off")
 
 
@@ -43,8 +46,14 @@ class _Test:
     exempt: str | None = None
     marker: str | None = None
     """`must_not_block` as it was written, where the test has it."""
+    is_recorded: bool = False
     blocks: list[Block] = field(default_factory=list)
     reported: set[object] = field(default_factory=set)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it asks for nothing that the run does not."""
+        return not (self.is_recorded or self.marker or self.exempt or self.blocking is _OFF)
 
     @property
     def fails(self) -> bool:
@@ -66,8 +75,9 @@ class BlockingRun:
         self._problem: str | None = None
         self._problem_told = False
         self._unwatched_told: set[str] = set()
+        self._usual: Policy | None = None
+        """The policy of tests that ask for nothing, once one has been in force."""
         self.session_of: Callable[[pytest.Item], Session | None] = lambda item: None
-        self.is_recorded: Callable[[pytest.Item], bool] = lambda item: False
         self.page_of: Callable[[pytest.Item], Page] | None = None
 
     def start(self) -> None:
@@ -123,6 +133,8 @@ class BlockingRun:
         guard, test = self._guard, self._test
         if guard is None:
             return
+        if test is not None and test.is_plain and guard.policy is self._usual:
+            return
         from ._blocking.policy import Policy
 
         if test is None:
@@ -132,8 +144,9 @@ class BlockingRun:
         rules = self._rules
         if test.blocking.allow != self._settings.allow:
             rules = ()
-        guard.observe = self.is_recorded(test.item)
+        guard.observe = test.is_recorded
         guard.policy = Policy(test.blocking, test.exempt, rules, self._root)
+        self._usual = guard.policy if test.is_plain else None
 
     def _take_down(self, block: Block) -> None:
         test = self._test
@@ -150,22 +163,28 @@ class BlockingRun:
 
     # One test
 
-    def _begin(self, item: pytest.Item) -> str | None:
+    def _begin(self, item: pytest.Item, asked: frozenset[str]) -> str | None:
         """Put the policy of a test in force; return what is wrong with its marker, None if nothing is."""
-        problem = None
-        try:
-            blocking, exempt, marker = policy_of(item, self._settings)
-        except ValueError as error:
-            blocking, exempt, marker, problem = _OFF, None, None, str(error)
-        self._test = _Test(item, blocking, exempt, marker)
+        problem = exempt = marker = None
+        blocking = self._settings
+        if asked & MARKERS:
+            try:
+                blocking, exempt, marker = policy_of(item, self._settings)
+            except ValueError as error:
+                blocking, problem = _OFF, str(error)
+        self._test = _Test(item, blocking, exempt, marker, is_recorded=bool(asked - MARKERS - _TIMING))
         if self._guard is not None:
             self._guard.begin_count()
         self._apply()
         return problem
 
     def _end(self) -> None:
+        plain = self._test is not None and self._test.is_plain
         self._test = None
-        self._apply()
+        # Most tests have the same policy as the one before: it stays in force between them, where it stops nothing
+        # and nobody is told.
+        if not plain or self._settings.mode == "raise":
+            self._apply()
 
     def _say(self, phase: str) -> None:
         """Warn of what was found, or fail; once for each place."""
@@ -173,6 +192,8 @@ class BlockingRun:
         test = self._test
         if self._problem is not None and not self._problem_told and test is not None:
             self._problem_told = True
+            from ._trace import Place
+
             issue(ConcurrencyWarning(self._problem), Place(str(test.item.path), 1, test.item.name), test.item)
         if test is not None and test.blocking.mode != "off":
             self._name_unwatched(test)
@@ -189,6 +210,8 @@ class BlockingRun:
         names = self._guard.unwatched - self._unwatched_told if self._guard is not None else set()
         self._unwatched_told |= names
         for name in sorted(names):
+            from ._trace import Place
+
             text = f"unwatched: {name} does not tell of its turns; only calls that have a name are found on it"
             issue(ConcurrencyWarning(text), Place(str(test.item.path), 1, test.item.name), test.item)
 
@@ -251,36 +274,40 @@ class BlockingRun:
 
         return Page(self._root)
 
-    # Hooks. First of all wrappers, so that every other plugin's work on the test lies inside.
+    # Around the phases of a test
 
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, Any, Any]:
-        problem = self._begin(item)
-        result = yield from self._around("setup")
+    def setup(self, item: pytest.Item, asked: frozenset[str], phase: Phase) -> Phase:
+        """Watch the loops of a test from its fixtures on.
+
+        Args:
+            asked: Our markers and fixtures that it uses, `report` where every test is recorded.
+        """
+        problem = self._begin(item, asked)
+        result = yield from self._around("setup", phase)
         if problem is not None:
             pytest.fail(problem, pytrace=False)
         return result
 
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, Any, Any]:
-        return (yield from self._around("call"))
+    def call(self, phase: Phase) -> Phase:
+        """Warn or fail when the body has ended."""
+        return self._around("call", phase)
 
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, Any, Any]:
+    def teardown(self, phase: Phase) -> Phase:
+        """Warn or fail when the fixtures have ended, and watch no more."""
         try:
-            return (yield from self._around("teardown"))
+            return (yield from self._around("teardown", phase))
         finally:
             self._end()
 
-    def _around(self, phase: str) -> Generator[None, Any, Any]:
+    def _around(self, name: str, phase: Phase) -> Phase:
         __tracebackhide__ = True
         try:
-            result = yield
+            result = yield from phase
         except BaseException as error:
             # The test's own exception, a skip and Ctrl-C pass; what was found is said on the side.
-            self._say_aside(phase, error)
+            self._say_aside(name, error)
             raise
-        self._say(phase)
+        self._say(name)
         return result
 
 

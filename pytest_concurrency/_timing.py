@@ -17,11 +17,17 @@ if TYPE_CHECKING:
 
     from ._virtual_time import VirtualClock
 
+    Phase = Generator[None, Any, Any]
+
 DOCS = (
     "must_finish_within(seconds): the test body takes at most that long; on the virtual clock, exactly measured",
     "virtual_clock(*, patch_time=False): the test's asyncio or trio loop runs on virtual time: sleeping costs nothing"
     " and durations are exact",
 )
+
+MARKERS = frozenset({"must_finish_within", "virtual_clock"})
+ASKED = MARKERS
+"""The markers and fixtures that need what is done here; the fixture is called as the marker is."""
 
 _clock_key = pytest.StashKey["VirtualClock"]()
 _limit_key = pytest.StashKey[float | None]()
@@ -93,20 +99,19 @@ def _begin(item: pytest.Item) -> str | None:
     return None
 
 
-# First, so that the loops that fixtures make are on virtual time from the start.
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
+def setup(item: pytest.Item, phase: Phase) -> Phase:
+    """Put a test's loops on virtual time before its fixtures make any."""
     problem = _begin(item)
     with _ended_with_the_run(item):
-        result = yield
+        result = yield from phase
     if problem is not None:
         # Only now: pytest's own plugins tear down what they have not set up.
         pytest.fail(problem, pytrace=False)
     return result
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+def call(item: pytest.Item, phase: Phase) -> Phase:
+    """Judge how long the body took."""
     limit = item.stash.get(_limit_key, None)
     clock = item.stash.get(_clock_key, None)
     began = perf_counter()
@@ -114,7 +119,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
         clock.start_body()
     # The body's own exception, a skip and Ctrl-C pass: there is no verdict over them.
     with _ended_with_the_run(item):
-        result = yield
+        result = yield from phase
     if limit is not None:
         from ._judge.deadline import judge
 
@@ -124,9 +129,9 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     return result
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
+def teardown(item: pytest.Item, phase: Phase) -> Phase:
+    """Give time back."""
     try:
-        return (yield)
+        return (yield from phase)
     finally:
         _give_back(item)

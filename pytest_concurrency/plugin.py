@@ -16,9 +16,17 @@ if TYPE_CHECKING:
     from ._concurrency import Concurrency
     from ._session import Session as Session
 
+    Phase = Generator[None, Any, Any]
+    """What happens around one phase of a test, in the form of pytest's wrappers."""
+
 _settings_key = pytest.StashKey[_settings.Settings]()
 _session_key = pytest.StashKey["Session"]()
 _blocking_key = pytest.StashKey[_blocking_run.BlockingRun]()
+_asked_key = pytest.StashKey[frozenset[str]]()
+
+_MARKERS = _markers.NAMES | _timing.MARKERS | _blocking_run.MARKERS
+_FIXTURES = frozenset({"concurrency", "virtual_clock"})
+_RECORDED = _markers.NAMES | {"concurrency", "report"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -45,16 +53,17 @@ def pytest_configure(config: pytest.Config) -> None:
         from ._reporting import Reporting
 
         config.pluginmanager.register(Reporting(settings.reports), "pytest_concurrency_reporting")
-    config.pluginmanager.register(_timing, "pytest_concurrency_timing")
     blocking = _start_blocking(config)
     blocking.configure(settings.blocking, str(config.rootpath))
     blocking.session_of = lambda item: item.stash.get(_session_key, None)
-    blocking.is_recorded, blocking.page_of = _is_recorded, _page
-    config.pluginmanager.register(blocking, "pytest_concurrency_blocking")
+    blocking.page_of = _page
     if blocking.baseline is not None:
         config.pluginmanager.register(blocking.baseline, "pytest_concurrency_baseline")
     for line in (*_markers.DOCS, *_timing.DOCS, *_blocking_run.DOCS):
         config.addinivalue_line("markers", line)
+
+
+virtual_clock = _timing.virtual_clock
 
 
 @pytest.fixture
@@ -75,26 +84,66 @@ def _ended_with_the_run(session: Session) -> Iterator[None]:
         raise
 
 
-def _is_recorded(item: pytest.Item) -> bool:
-    if "concurrency" in getattr(item, "fixturenames", ()):
-        return True
-    settings = item.config.stash[_settings_key]
-    return (
-        bool(settings.reports) or settings.timeline or any(mark.name in _markers.NAMES for mark in item.iter_markers())
-    )
+# Each phase of a test has one wrapper, since every wrapper costs every test. What a test asks for is put around the
+# phase from the inside out: record it, put it on virtual time, watch its loops. First of all wrappers, so that every
+# other plugin's work on the test lies inside, and a verdict comes when all are done with it.
 
 
-# First, so that fixtures are recorded; a target is looked up after them, since a fixture may provide its module.
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
-    if not _is_recorded(item):
-        return (yield)
+    asked = item.stash[_asked_key] = _asked(item)
+    phase = _bare()
+    if asked & _RECORDED:
+        phase = _record_setup(item, phase)
+    if asked & _timing.ASKED:
+        phase = _timing.setup(item, phase)
+    return (yield from item.config.stash[_blocking_key].setup(item, asked, phase))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    asked = item.stash[_asked_key]
+    phase = _bare()
+    if asked & _RECORDED:
+        phase = _record_call(item, phase)
+    if asked & _timing.ASKED:
+        phase = _timing.call(item, phase)
+    return (yield from item.config.stash[_blocking_key].call(phase))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
+    asked = item.stash[_asked_key]
+    phase = _bare()
+    if asked & _RECORDED:
+        phase = _record_teardown(item, phase)
+    if asked & _timing.ASKED:
+        phase = _timing.teardown(item, phase)
+    return (yield from item.config.stash[_blocking_key].teardown(phase))
+
+
+def _asked(item: pytest.Item) -> frozenset[str]:
+    """Return which of our markers and fixtures a test uses, and `report` where every test is to be recorded."""
+    names = {mark.name for mark in item.iter_markers()} & _MARKERS
+    names.update(_FIXTURES.intersection(getattr(item, "fixturenames", ())))
+    settings = item.config.stash[_settings_key]
+    if settings.reports or settings.timeline:
+        names.add("report")
+    return frozenset(names)
+
+
+def _bare() -> Phase:
+    return (yield)
+
+
+def _record_setup(item: pytest.Item, phase: Phase) -> Phase:
+    """Record from before the fixtures on; a target is looked up after them, since one may provide its module."""
     from ._session import Session
 
     session = item.stash[_session_key] = Session(item.nodeid, _page(item), item.config.stash[_settings_key].blocking)
     session.start()
     with _ended_with_the_run(session):
-        result = yield
+        result = yield from phase
     try:
         session.expect(_markers.expectations(item.iter_markers()))
     except ValueError as error:
@@ -105,29 +154,22 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
     pytest.fail(problem, pytrace=False)
 
 
-# First, so that the verdict comes when all others are done with the body.
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
-    session = item.stash.get(_session_key, None)
-    if session is None:
-        return (yield)
+def _record_call(item: pytest.Item, phase: Phase) -> Phase:
+    session = item.stash[_session_key]
     with _ended_with_the_run(session), session.body():
         # The body's own exception, a skip and Ctrl-C pass: there is no verdict over them.
-        result = yield
+        result = yield from phase
     failed = [judged for judged in session.judge() if not judged.held]
     if failed:
         raise failed[0].error("\n\n".join(judged.message for judged in failed))
     return result
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
+def _record_teardown(item: pytest.Item, phase: Phase) -> Phase:
     try:
-        return (yield)
+        return (yield from phase)
     finally:
-        session = item.stash.get(_session_key, None)
-        if session is not None:
-            session.stop()
+        item.stash[_session_key].stop()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -135,6 +177,8 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
+    if call.excinfo is None and not item.stash[_asked_key] & _RECORDED:
+        return report
     if call.excinfo is not None and isinstance(call.excinfo.value, (ConcurrencyError, ConcurrencyWarning)):
         _show_as_text(report, call.excinfo)
     session = item.stash.get(_session_key, None)
