@@ -195,7 +195,7 @@ class BlockingRun:
             from ._trace import Place
 
             issue(ConcurrencyWarning(self._problem), Place(str(test.item.path), 1, test.item.name), test.item)
-        if test is not None and test.blocking.mode != "off":
+        if test is not None and test.blocking.mode != "off" and self._guard is not None and self._guard.unwatched:
             self._name_unwatched(test)
         if test is None or not (test.blocks or test.marker):
             return
