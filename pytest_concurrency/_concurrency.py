@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
 from ._blocking.guard import Guard
-from ._errors import BlockingError, ConcurrencyWarning, OverlapError
-from ._judge import exclusion, overlap
+from ._errors import BlockingError, ConcurrencyWarning, OverlapError, ParallelismError
+from ._judge import exclusion, overlap, parallelism
 from ._judge.blocking import counts, findings
 from ._judge.causes import cause_of
 from ._places import place_of
@@ -20,6 +20,7 @@ from ._session import Session
 from ._settings import Blocking
 from ._show import messages
 from ._show.blocks import failure_text
+from ._show.parallelism import parallelism_message
 from ._show.timeline import draw, parts
 
 if TYPE_CHECKING:
@@ -62,12 +63,14 @@ class Concurrency:
         Raises:
             ValueError: The target cannot be imported or is not callable.
         """
+        self._session.read_clocks()
         self._session.watch(target, name)
 
     @contextmanager
     def span(self, name: str) -> Iterator[None]:
         """Record the `with` block as a span; good in sync and in async code."""
         recorder = self._session.recorder
+        self._session.read_clocks()
         frame = sys._getframe(2)
         live = recorder.begin(name, caller=frame, place=place_of(frame))
         self._session.doors.entered(live)
@@ -174,6 +177,19 @@ class Concurrency:
         found = findings(self._session.trace().blocks, self._session.blocking)
         if found:
             raise BlockingError(failure_text(found, self._session.page))
+
+    def assert_parallel(self, *targets: object, at_least: int = 2) -> None:
+        """Fail unless calls of the targets executed at the same time, as `must_run_in_parallel` says.
+
+        Raises:
+            ParallelismError: They did not.
+        """
+        __tracebackhide__ = True
+        trace = self._session.trace()
+        asked = parallelism.Parallel(self._names(trace, targets), at_least)
+        verdict = parallelism.judge(trace, asked)
+        if verdict.status != "held":
+            raise ParallelismError(parallelism_message(trace, asked, verdict, self._session.page))
 
     def _names(self, trace: Trace, targets: tuple[object, ...]) -> tuple[str, ...]:
         names = tuple(trace.watched.get(name, name) for name in map(name_of, targets))

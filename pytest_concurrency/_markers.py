@@ -18,6 +18,7 @@ DOCS = (
     "must_overlap(*targets, at_least=2, at_most=None, patience=1.0): calls of the targets are in progress at one"
     " instant; without targets, strands that the test started",
     "must_not_overlap(*targets, patience=1.0): no two calls of any of the targets are ever in progress together",
+    "must_run_in_parallel(*targets, at_least=2): calls of the targets execute at the same time, in threads",
 )
 
 
@@ -29,7 +30,7 @@ class MarkerError(ValueError):
 class Expectation:
     """What one marker asks for."""
 
-    marker: Literal["must_overlap", "must_not_overlap"]
+    marker: Literal["must_overlap", "must_not_overlap", "must_run_in_parallel"]
     targets: tuple[object, ...]
     at_least: int = 2
     at_most: int | None = None
@@ -58,7 +59,18 @@ def _must_not_overlap(*targets: object, patience: float = 1.0) -> Expectation:
     return Expectation("must_not_overlap", targets, patience=_patience(patience))
 
 
-_PARSERS: dict[str, Any] = {"must_overlap": _must_overlap, "must_not_overlap": _must_not_overlap}
+def _must_run_in_parallel(*targets: object, at_least: int = 2) -> Expectation:
+    if not targets:
+        raise ValueError("name the function whose calls must run in parallel, such as 'package.module:Class.method'")
+    # They are not held: only what they do of themselves is work.
+    return Expectation("must_run_in_parallel", targets, _count("at_least", at_least, 2), patience=0)
+
+
+_PARSERS: dict[str, Any] = {
+    "must_overlap": _must_overlap,
+    "must_not_overlap": _must_not_overlap,
+    "must_run_in_parallel": _must_run_in_parallel,
+}
 NAMES = frozenset(_PARSERS)
 
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from ._errors import ConcurrencyError, OverlapError
+from ._errors import ConcurrencyError, OverlapError, ParallelismError
 from ._imports import when_imported
-from ._judge import exclusion, overlap
+from ._judge import exclusion, overlap, parallelism
 from ._record import thread_strands
+from ._record.cpu_clocks import CpuClocks
 from ._record.door import Doors, Rule
 from ._record.recorder import Recorder
 from ._record.targets import TargetError, resolve
@@ -18,6 +19,7 @@ from ._record.thread_gate import ThreadGate
 from ._record.watch import watch
 from ._settings import Blocking
 from ._show.messages import Page, exclusion_message, overlap_message
+from ._show.parallelism import parallelism_message
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -85,6 +87,8 @@ class Session:
                     f"the same function twice among the targets: {', '.join(map(str, expectation.targets))}"
                 )
             self._expectations.append(expectation)
+            if expectation.marker == "must_run_in_parallel":
+                self.read_clocks()
             self._names.append(names)
             if names and expectation.patience > 0:
                 self.doors.add(
@@ -97,6 +101,11 @@ class Session:
                         exclusive=expectation.marker == "must_not_overlap",
                     )
                 )
+
+    def read_clocks(self) -> None:
+        """Take down what threads ask of the processors, from now on."""
+        if self.recorder.clocks is None:
+            self.recorder.clocks = CpuClocks(self.recorder)
 
     def watch(self, target: object, name: str | None = None) -> str:
         """Record the calls of *target*; return the name that their spans carry.
@@ -165,6 +174,12 @@ def _judge(trace: Trace, number: int, expectation: Expectation, names: tuple[str
         excluded = exclusion.judge(trace, names, number)
         held = excluded.status == "held"
         return Judged("must_not_overlap", held, "" if held else exclusion_message(trace, names, excluded, page))
+    if expectation.marker == "must_run_in_parallel":
+        wanted = parallelism.Parallel(names, expectation.at_least)
+        found = parallelism.judge(trace, wanted)
+        held = found.status == "held"
+        text = "" if held else parallelism_message(trace, wanted, found, page)
+        return Judged("must_run_in_parallel", held, text, ParallelismError)
     asked = overlap.Overlap(names, expectation.at_least, expectation.at_most, number)
     verdict = overlap.judge(trace, asked)
     held = verdict.status == "held"

@@ -180,6 +180,23 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
+class Clock:
+    """What one thread had asked of the processors at one instant, in seconds since it began."""
+
+    strand: int
+    number: int
+    time: float
+    cpu: float
+    """Spent computing."""
+    queued: float | None = None
+    """Spent waiting for a processor; None where the system does not say."""
+    switches: int | None = None
+    """How often it went to sleep of its own accord."""
+    lock: Place | None = None
+    """The user's line at which it took a lock."""
+
+
+@dataclass(frozen=True, slots=True)
 class Trace:
     """Everything recorded in one test."""
 
@@ -193,6 +210,11 @@ class Trace:
     leaks: tuple[Leak, ...] = ()
     uses: tuple[Use, ...] = ()
     releases: tuple[Release, ...] = ()
+    clocks: tuple[Clock, ...] = ()
+    cores: int | None = None
+    """How many processors were free; None where nobody asked."""
+    gil: bool | None = None
+    """Whether only one thread at a time runs Python code; None where nobody asked."""
     watched: dict[str, str] = field(default_factory=dict)
     """Targets by the name that their spans carry -> the target as the user wrote it."""
 

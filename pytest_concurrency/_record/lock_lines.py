@@ -19,12 +19,14 @@ def lock_taken_at(frame: FrameType | None) -> Any:
     """Return the lock that the line which *frame* executes is about to take, None where that cannot be told."""
     if frame is None:
         return None
-    for first, _, text in _withs(frame.f_code.co_filename):
-        if first == frame.f_lineno:
-            return _lock(text, frame)
+    # The one line only: to parse a whole file takes time, in which the threads that are looked at wait for the GIL.
     line = linecache.getline(frame.f_code.co_filename, frame.f_lineno or 0).strip()
-    name = line.partition(".acquire(")
-    return _lock(name[0].rpartition("=")[2].rpartition(" ")[2], frame) if name[1] else None
+    if line.startswith("with "):
+        managers = line[len("with ") :].partition(":")[0].split(",")
+        locks = (_lock(text.partition(" as ")[0], frame) for text in managers)
+        return next((lock for lock in locks if lock is not None), None)
+    name, is_call, _ = line.partition(".acquire(")
+    return _lock(name.rpartition("=")[2].rpartition(" ")[2], frame) if is_call else None
 
 
 def locks_held_in(frame: FrameType | None) -> list[Any]:

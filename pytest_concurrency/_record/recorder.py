@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from .._places import callers
 from .._sequence import next_number
-from .._trace import Block, Job, Outcome, Place, Release, Span, Step, Strand, Trace, Use
+from .._trace import Block, Clock, Job, Outcome, Place, Release, Span, Step, Strand, Trace, Use
 from .awaiting import innermost_alive
+from .cpu_clocks import CpuClocks, free_cores, has_gil
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -82,6 +83,8 @@ class Recorder:
         self.in_body = False
         """The test's own body is running: not its fixtures, not its teardown."""
         self.backend: str | None = None
+        self.clocks: CpuClocks | None = None
+        """Reads what threads ask of the processors, where a verdict needs it."""
         self._clock = clock
         self._origin = clock()
         self._live: weakref.WeakKeyDictionary[object, LiveStrand] = weakref.WeakKeyDictionary()
@@ -92,6 +95,7 @@ class Recorder:
         self._blocks: list[Block] = []
         self._uses: list[Use] = []
         self._releases: list[Release] = []
+        self._clocks: list[Clock] = []
         self._creating = threading.local()
         # Two threads may meet a new strand at once; reentrant, since a finalizer may record in the middle of it.
         self._lock = threading.RLock()
@@ -233,10 +237,14 @@ class Recorder:
             live = LiveSpan(replace(span, id=len(self._spans) + 1), strand)
             self._spans.append(live)
             self._open[live.span.id] = live
+        if self.clocks is not None:
+            self.clocks.began(live)
         return live
 
     def done(self, live: LiveSpan, outcome: Outcome) -> None:
         """Say that the work of a span has ended, though the call may still be held."""
+        if self.clocks is not None:
+            self.clocks.ended(live)
         live.span = replace(live.span, done=next_number(), done_time=self.now(), outcome=outcome)
 
     def end(self, live: LiveSpan) -> None:
@@ -259,6 +267,10 @@ class Recorder:
     def add_use(self, use: Use) -> None:
         """Take down that a strand took or gave back a lock, a permit or an item."""
         self._uses.append(use)
+
+    def add_clock(self, clock: Clock) -> None:
+        """Take down what a thread has asked of the processors."""
+        self._clocks.append(clock)
 
     def add_release(self, release: Release) -> None:
         """Take down that held calls were let go."""
@@ -291,6 +303,9 @@ class Recorder:
             blocks=tuple(self._blocks),
             uses=tuple(self._uses),
             releases=tuple(self._releases),
+            clocks=tuple(self._clocks),
+            cores=free_cores() if self.clocks is not None else None,
+            gil=has_gil() if self.clocks is not None else None,
             watched=dict(self.watched),
         )
 

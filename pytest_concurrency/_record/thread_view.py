@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .._frames import current_frames
 from .._places import callers, outward, owner, place_of
 from .._trace import Wait
 from . import kernel
@@ -75,7 +75,7 @@ class ThreadView:
             now: The time.
             horizon: Until when they may wait.
         """
-        frames = sys._current_frames()
+        frames = current_frames()
         threads = {thread.ident: thread for thread in threading.enumerate() if thread.ident is not None}
         looks = {
             ident: _look(frame, threads.get(ident))

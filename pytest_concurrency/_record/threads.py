@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from typing import TYPE_CHECKING
 
+from .._frames import current_frames
 from .._places import callers, owner, place_of
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def moving_threads(known: frozenset[int], *, exclude: int) -> Iterator[str]:
         exclude: The thread that asks.
     """
     names = {thread.ident: thread.name for thread in threading.enumerate()}
-    for ident, frame in sys._current_frames().items():
+    for ident, frame in current_frames().items():
         if ident == exclude or ident not in names or _is_at_rest(frame):
             continue
         if ident in known and owner(frame.f_code.co_filename) != "user":

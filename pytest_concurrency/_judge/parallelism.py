@@ -1,0 +1,208 @@
+"""Did calls really execute at the same time? Pure functions: a trace in, a verdict out.
+
+A call that could run asks for a processor: it computes, or it waits for one. One that waits for the GIL or for a lock
+sleeps. So what the threads ask for tells "could run at once" from "took turns", however busy the machine is.
+
+The figures are measured (`benchmarks/parallel_demand.py`, 2 processors, alone and beside six endless loops). Work in
+threads that releases the GIL asked for 1.91-2.01 processors in two threads and 2.78-3.96 in four; with one lock, or
+asleep, for less than 1.2 while they overlapped. Python code under the GIL asked for up to 1.86 and 2.74, since each
+thread wakes every 5 ms to ask for the GIL and then waits for a processor. That waking gives it away: 302 to 2281 waits
+for a second of computing, where work without the GIL had at most 121, and at least 0.33 of its time asleep.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import defaultdict
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Literal
+
+from .overlap import calls
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .._trace import Clock, Place, Span, Trace
+    from .overlap import Status
+
+Why = Literal["", "never called", "one call", "too few", "waited", "gil", "lock", "turns", "no figures"]
+Interval = tuple[float, float]
+
+# Half of what each call after the first would ask for if it never slept.
+SHARE = 0.5
+GIL_HOLDER = 0.8
+GIL_WAITS = 190.0
+GIL_SLEEP = 0.25
+# Below it a call did not compute at all, to speak of.
+IDLE = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Parallel:
+    """What is expected of some calls."""
+
+    targets: tuple[str, ...]
+    at_least: int = 2
+
+    @property
+    def wanted(self) -> int:
+        """How many must have run at once: one of each where several targets are named."""
+        return max(self.at_least, len(self.targets)) if len(self.targets) > 1 else self.at_least
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What one strand did while enough others were in progress, as parts of that time."""
+
+    strand: int
+    computing: float
+    queued: float
+    asleep: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a judge found."""
+
+    status: Status
+    spans: tuple[Span, ...] = ()
+    why: Why = ""
+    found: int = 0
+    """The most threads that had a call in progress at one instant."""
+    demand: float = 0.0
+    """How many processors they asked for while enough of them were in progress."""
+    loads: tuple[Load, ...] = ()
+    lock: Place | None = None
+    """Where they waited for a lock."""
+
+
+def judge(trace: Trace, asked: Parallel) -> Verdict:
+    """Return whether the calls executed at the same time."""
+    spans = calls(trace, asked.targets)
+    if {span.name for span in spans} != {trace.watched.get(name, name) for name in asked.targets}:
+        return Verdict("broken", spans, "never called")
+    threads = _in_progress(trace, spans)
+    found = max((len(strands) for _, strands in threads), default=0)
+    if found < asked.wanted:
+        return Verdict("broken", spans, "one call" if len(spans) == 1 else "too few", found)
+    shared = [(interval, strands) for interval, strands in threads if len(strands) >= asked.wanted]
+    spent = {strand: _spent(trace, strand, shared) for strand in set().union(*(strands for _, strands in shared))}
+    if any(each is None for each in spent.values()):
+        return Verdict("inconclusive", spans, "no figures", found)
+    wall = sum(end - start for (start, end), _ in shared)
+    per_strand = [_load(strand, each) for strand, each in sorted(spent.items()) if each is not None]
+    demand = sum(each.computing + each.queued for each in spent.values() if each is not None) / wall if wall else 0.0
+    verdict = Verdict("held", spans, "", found, demand, tuple(per_strand))
+    is_enough = demand >= 1 + SHARE * (asked.wanted - 1)
+    knows_queue = all(each.knows_queue for each in spent.values() if each is not None)
+    at_once = sum(each.wall for each in spent.values() if each is not None) / wall if wall else 0.0
+    if trace.gil and demand / at_once < _most_under_a_gil(at_once) and _took_turns_with_the_gil(list(spent.values())):
+        return _but(verdict, "broken", "gil")
+    if is_enough:
+        return verdict
+    lock = next((clock.lock for clock in trace.clocks if clock.lock is not None and clock.strand in spent), None)
+    if lock is not None:
+        return _but(verdict, "broken", "lock", lock)
+    if not knows_queue and (trace.cores or 1) < asked.wanted:
+        return _but(verdict, "inconclusive", "no figures")
+    if all(each.computing + each.queued < IDLE for each in per_strand):
+        return _but(verdict, "broken", "waited")
+    return _but(verdict, "broken", "turns")
+
+
+def _but(verdict: Verdict, status: Status, why: Why, lock: Place | None = None) -> Verdict:
+    return Verdict(status, verdict.spans, why, verdict.found, verdict.demand, verdict.loads, lock)
+
+
+def _in_progress(trace: Trace, spans: Sequence[Span]) -> list[tuple[Interval, frozenset[int]]]:
+    """Return each stretch of time with the strands that had a call in progress in it, one for each thread."""
+    works = [(span, span.start, _end(trace, span)) for span in spans]
+    edges = sorted({time for _, start, end in works for time in (start, end)})
+    found = []
+    for start, end in pairwise(edges):
+        by_thread = {}
+        for span, begun, ended in works:
+            if begun <= start and end <= ended:
+                strand = trace.strand(span.strand)
+                by_thread[strand.pid, strand.thread] = span.strand
+        found.append(((start, end), frozenset(by_thread.values())))
+    return found
+
+
+def _end(trace: Trace, span: Span) -> float:
+    for time in (span.done_time, span.end):
+        if time is not None:
+            return time
+    return trace.seconds
+
+
+@dataclass(frozen=True, slots=True)
+class _Spent:
+    wall: float
+    computing: float
+    queued: float
+    waits: float
+    knows_queue: bool
+
+
+def _spent(trace: Trace, strand: int, shared: Sequence[tuple[Interval, frozenset[int]]]) -> _Spent | None:
+    """Return what *strand* spent inside the shared stretches, None where its clocks were not read."""
+    clocks = _clocks(trace)[strand]
+    if len(clocks) < 2:
+        return None
+    wall = computing = queued = waits = 0.0
+    for (start, end), strands in shared:
+        if strand in strands:
+            before, after = _at(clocks, start), _at(clocks, end)
+            wall += end - start
+            computing += after[0] - before[0]
+            queued += after[1] - before[1]
+            waits += after[2] - before[2]
+    return _Spent(wall, computing, queued, waits, all(clock.queued is not None for clock in clocks))
+
+
+def _clocks(trace: Trace) -> dict[int, list[Clock]]:
+    found: dict[int, list[Clock]] = defaultdict(list)
+    for clock in sorted(trace.clocks, key=lambda clock: clock.time):
+        found[clock.strand].append(clock)
+    return found
+
+
+def _at(clocks: Sequence[Clock], time: float) -> tuple[float, float, float]:
+    """Return what the clocks of one thread show at *time*, evenly between two readings."""
+    index = min(max(bisect_right([clock.time for clock in clocks], time), 1), len(clocks) - 1)
+    before, after = clocks[index - 1], clocks[index]
+    length = after.time - before.time
+    part = min(max((time - before.time) / length, 0.0), 1.0) if length > 0 else 0.0
+    pairs = zip(_figures(before), _figures(after), strict=True)
+    cpu, queued, switches = (first + part * (second - first) for first, second in pairs)
+    return cpu, queued, switches
+
+
+def _figures(clock: Clock) -> tuple[float, float, float]:
+    return clock.cpu, clock.queued or 0.0, float(clock.switches or 0)
+
+
+def _load(strand: int, spent: _Spent) -> Load:
+    wall = spent.wall or 1.0
+    computing, queued = spent.computing / wall, spent.queued / wall
+    return Load(strand, computing, queued, max(0.0, 1.0 - computing - queued))
+
+
+def _most_under_a_gil(at_once: float) -> float:
+    """Return the most that each of so many threads ever asked for under a GIL, as a part of a processor."""
+    return 0.94 if at_once < 2.5 else 0.78
+
+
+def _took_turns_with_the_gil(spent: Sequence[_Spent | None]) -> bool:
+    known = [each for each in spent if each is not None]
+    computing = sum(each.computing for each in known)
+    asleep = sum(max(0.0, each.wall - each.computing - each.queued) for each in known)
+    waits = sum(each.waits for each in known)
+    # A handful is no pattern: a thread may have to wait once or twice for whatever else.
+    wanted = computing + sum(each.queued for each in known)
+    # Whoever has the GIL computes or wants to: one at least, all the time. Naps come often, too, but ask for less.
+    if waits < 4 or wanted < GIL_HOLDER * max(each.wall for each in known):
+        return False
+    return waits / computing >= GIL_WAITS and asleep / (computing + asleep) >= GIL_SLEEP

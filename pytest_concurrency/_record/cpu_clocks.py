@@ -1,0 +1,102 @@
+"""What threads ask of the processors: read whenever a watched call begins or ends, for all that are in one."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from time import thread_time
+from typing import TYPE_CHECKING
+
+from .._frames import current_frames
+from .._places import outward, owner, place_of
+from .._sequence import next_number
+from .._trace import Clock
+from .lock_lines import lock_taken_at
+
+if TYPE_CHECKING:
+    from .._trace import Place
+    from .recorder import LiveSpan, Recorder
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
+
+# A reading takes some 50 microseconds: a program that makes a million calls is not to be slowed by each of them.
+_MOST = 4000
+
+
+class CpuClocks:
+    """Reads the clocks of the threads that are in a watched call."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._open: dict[int, tuple[int, int, int]] = {}
+        self._left = _MOST
+
+    def began(self, live: LiveSpan) -> None:
+        """A call has begun in this thread."""
+        if live.strand.strand.kind in ("thread", "worker") and self._left > 0:
+            self._open[live.span.id] = (live.strand.strand.id, threading.get_ident(), threading.get_native_id())
+            self._read_all()
+
+    def ended(self, live: LiveSpan) -> None:
+        """Its work is done."""
+        if live.span.id in self._open:
+            self._read_all()
+            self._open.pop(live.span.id, None)
+
+    def _read_all(self) -> None:
+        own = threading.get_ident()
+        frames = current_frames() if len(self._open) > 1 else {}
+        for strand, ident, native_id in set(self._open.copy().values()):
+            figures = _of_kernel(native_id)
+            if figures is None and ident == own:
+                figures = (thread_time(), None, _own_switches())
+            if figures is not None:
+                place = None if ident == own else _at_a_lock(frames.get(ident))
+                cpu, queued, switches = figures
+                self._left -= 1
+                self._recorder.add_clock(
+                    Clock(strand, next_number(), self._recorder.now(), cpu, queued, switches, place)
+                )
+
+
+def _of_kernel(native_id: int) -> tuple[float, float | None, int | None] | None:
+    folder = f"/proc/self/task/{native_id}"
+    try:
+        with open(f"{folder}/schedstat", "rb") as file:
+            cpu, queued = (int(part) / 1e9 for part in file.read().split()[:2])
+        with open(f"{folder}/status", "rb") as file:
+            # A thread that waits for the GIL goes to sleep of its own accord, again and again.
+            switches = next(int(line.split()[1]) for line in file if line.startswith(b"voluntary_ctxt_switches"))
+    except (OSError, ValueError, StopIteration):
+        return None
+    return cpu, queued, switches
+
+
+def _own_switches() -> int | None:
+    which = getattr(resource, "RUSAGE_THREAD", None)
+    return resource.getrusage(which).ru_nvcsw if which is not None else None
+
+
+def _at_a_lock(frame: object) -> Place | None:
+    """Return the user's line at which a thread takes a lock, None where it does something else."""
+    for each in outward(frame):  # type: ignore[arg-type]
+        if owner(each.f_code.co_filename) == "user":
+            return place_of(each) if lock_taken_at(each) is not None else None
+    return None
+
+
+def free_cores() -> int:
+    """Return how many processors this process may use and nobody else did lately, at least 1."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    return max(1, usable - round(load))
+
+
+def has_gil() -> bool:
+    """Tell whether only one thread at a time runs Python code."""
+    return bool(getattr(sys, "_is_gil_enabled", lambda: True)())

@@ -1,0 +1,324 @@
+"""Verdicts on parallelism: of traces written by hand, then of real threads."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_concurrency._judge.parallelism import Parallel, judge
+from pytest_concurrency._show.messages import Page
+from pytest_concurrency._show.parallelism import parallelism_message
+from pytest_concurrency._trace import Clock, Place, Span, Strand, Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+WORK = "shop:work"
+HERE = Place("/project/shop.py", 7, "work")
+LOCK = Place("/project/shop.py", 9, "locked")
+
+
+def span(number: int, strand: int, start: float, end: float) -> Span:
+    first = int(start * 100) + number
+    return Span(number, strand, WORK, first, start, last=int(end * 100) + number, end=end, caller=(HERE,))
+
+
+def clock(
+    strand: int,
+    time: float,
+    cpu: float,
+    queued: float | None = 0.0,
+    switches: int | None = 0,
+    lock: Place | None = None,
+) -> Clock:
+    return Clock(strand, 0, time, cpu, queued, switches, lock)
+
+
+def trace(
+    *spans: Span,
+    clocks: tuple[Clock, ...] = (),
+    gil: bool = True,
+    cores: int = 2,
+    kind: str = "thread",
+    thread: int | None = None,
+    backend: str | None = None,
+) -> Trace:
+    strands = tuple(
+        Strand(number, kind, f"T{number}", 1, thread or number, started_by_test=True)
+        for number in sorted({each.strand for each in spans})
+    )
+    return Trace(spans=spans, strands=strands, clocks=clocks, gil=gil, cores=cores, backend=backend)
+
+
+def two(*clocks: Clock, gil: bool = True, cores: int = 2) -> Trace:
+    return trace(span(1, 1, 0, 1), span(2, 2, 0, 1), clocks=clocks, gil=gil, cores=cores)
+
+
+def say(trace: Trace, at_least: int = 2) -> str:
+    asked = Parallel((WORK,), at_least)
+    text = parallelism_message(trace, asked, judge(trace, asked), Page("/project"))
+    # The drawing has tests of its own.
+    return "\n".join(line for line in text.splitlines() if "|" not in line and "# running" not in line)
+
+
+BUSY = (clock(1, 0, 0), clock(2, 0, 0), clock(1, 1, 0.98), clock(2, 1, 0.97))
+QUEUED = (clock(1, 0, 0), clock(2, 0, 0), clock(1, 1, 0.2, 0.7), clock(2, 1, 0.1, 0.85))
+TURNS = (clock(1, 0, 0), clock(2, 0, 0), clock(1, 1, 0.5, 0.0, 100), clock(2, 1, 0.5, 0.0, 100))
+# Beside many others each wakes to ask for the GIL, and then waits for a processor.
+LOADED_TURNS = (clock(1, 0, 0), clock(2, 0, 0), clock(1, 1, 0.12, 0.78, 60), clock(2, 1, 0.12, 0.78, 60))
+ASLEEP = (clock(1, 0, 0), clock(2, 0, 0), clock(1, 1, 0.001, 0.0, 1), clock(2, 1, 0.001, 0.0, 1))
+LOCKED = (clock(1, 0, 0), clock(2, 0, 0), clock(1, 1, 0.99), clock(2, 1, 0.01, 0.0, 1, LOCK))
+
+
+@pytest.mark.parametrize(
+    ("clocks", "gil", "status", "why"),
+    [
+        pytest.param(BUSY, True, "held", "", id="they computed"),
+        pytest.param(QUEUED, True, "held", "", id="they wanted to"),
+        pytest.param(TURNS, True, "broken", "gil", id="GIL"),
+        pytest.param(LOADED_TURNS, True, "broken", "gil", id="GIL on a busy machine"),
+        pytest.param(LOADED_TURNS, False, "held", "", id="the same figures without a GIL"),
+        pytest.param(TURNS, False, "broken", "turns", id="turns without a GIL"),
+        pytest.param(ASLEEP, True, "broken", "waited", id="asleep"),
+        pytest.param(LOCKED, True, "broken", "lock", id="lock"),
+        pytest.param((), True, "inconclusive", "no figures", id="no clocks"),
+    ],
+)
+def test_verdict(clocks: tuple[Clock, ...], gil: bool, status: str, why: str) -> None:
+    verdict = judge(two(*clocks, gil=gil), Parallel((WORK,)))
+    assert (verdict.status, verdict.why) == (status, why)
+
+
+def test_without_a_queue_the_processors_decide_whether_it_can_be_told() -> None:
+    slow = (clock(1, 0, 0, None), clock(2, 0, 0, None), clock(1, 1, 0.5, None), clock(2, 1, 0.5, None))
+    fast = (clock(1, 0, 0, None), clock(2, 0, 0, None), clock(1, 1, 0.9, None), clock(2, 1, 0.9, None))
+
+    assert judge(two(*fast, cores=1), Parallel((WORK,))).status == "held"
+    assert judge(two(*slow, cores=2), Parallel((WORK,))).status == "broken"
+    assert judge(two(*slow, cores=1), Parallel((WORK,))).status == "inconclusive"
+
+
+def test_only_the_time_in_which_enough_were_in_progress_counts() -> None:
+    # The second works for itself when the first is gone.
+    spans = (span(1, 1, 0, 1), span(2, 2, 0, 2))
+    clocks = (clock(1, 0, 0), clock(2, 0, 0), clock(1, 1, 1), clock(2, 1, 0.01), clock(2, 2, 1))
+    verdict = judge(trace(*spans, clocks=clocks), Parallel((WORK,)))
+    assert verdict.status == "broken"
+    assert verdict.demand == pytest.approx(1.01)
+
+
+def test_the_work_of_four_must_be_for_more_than_two() -> None:
+    spans = tuple(span(number, number, 0, 1) for number in (1, 2, 3, 4))
+
+    def demand(each: float) -> tuple[Clock, ...]:
+        return tuple(clock(number, time, each * time) for number in (1, 2, 3, 4) for time in (0, 1))
+
+    assert judge(trace(*spans, clocks=demand(0.9)), Parallel((WORK,), 4)).status == "held"
+    assert judge(trace(*spans, clocks=demand(0.5)), Parallel((WORK,), 4)).status == "broken"
+    assert judge(trace(*spans, clocks=demand(0.5)), Parallel((WORK,), 2)).status == "held"
+
+
+def test_what_is_said_of_the_gil() -> None:
+    assert say(two(*TURNS)) == (
+        "expected 2 calls of shop:work to run at the same time, saw work for 1.0 processors\n"
+        "\n"
+        "\n"
+        "  T1   50% computing    0% waiting for a processor   50% asleep\n"
+        "  T2   50% computing    0% waiting for a processor   50% asleep\n"
+        "\n"
+        "They took turns: the GIL lets one thread at a time run Python code\n"
+        "(sys._is_gil_enabled() is True here).\n"
+        "\n"
+        "Do it in processes, with code that releases the GIL, or on a free-threaded\n"
+        "Python."
+    )
+
+
+@pytest.mark.parametrize(
+    ("made", "reason"),
+    [
+        pytest.param(
+            two(*ASLEEP), "They waited, they did not compute: must_overlap is the marker for waits.", id="wait"
+        ),
+        pytest.param(
+            two(*LOCKED),
+            "They took turns on a lock: others waited for it at shop.py:9 in locked.\n\n"
+            "Hold it for less: compute outside.",
+            id="lock",
+        ),
+        pytest.param(
+            two(*TURNS, gil=False),
+            "They slept for most of the time in which they were in progress together.",
+            id="turns",
+        ),
+        pytest.param(
+            two(),
+            "This system does not say how long a thread waits for a processor, and too few\n"
+            "processors are free to see 2 at work. Run it on a machine with at least 2 free\n"
+            "processors.",
+            id="no figures",
+        ),
+        pytest.param(
+            trace(span(1, 1, 0, 1)),
+            "Only one call was made, by shop.py:7 in work. Make at least two.",
+            id="one call",
+        ),
+        pytest.param(
+            trace(span(1, 1, 0, 1), span(2, 1, 1, 2)),
+            "Run one after the other: shop.py:7 in work waits for each call to end before the\n"
+            "next one starts. Start all the threads before joining any; submit all the jobs\n"
+            "before asking for any result.",
+            id="in turn",
+        ),
+        pytest.param(
+            trace(span(1, 1, 0, 1), span(2, 2, 0, 1), kind="asyncio-task", thread=7, backend="asyncio"),
+            "They are tasks of one event loop: these take turns in one thread. Do it in\nthreads or processes.",
+            id="tasks",
+        ),
+        pytest.param(
+            Trace(),
+            "shop:work was never called in this process. What a child process calls is not\n"
+            "seen: watch a function that runs in threads, or in this process.",
+            id="never",
+        ),
+    ],
+)
+def test_the_reason(made: Trace, reason: str) -> None:
+    assert say(made).endswith("\n\n" + reason)
+
+
+@pytest.mark.parametrize(
+    ("made", "headline"),
+    [
+        pytest.param(
+            Trace(), "expected 2 calls of shop:work to run at the same time, saw too few to tell", id="never called"
+        ),
+        pytest.param(
+            trace(span(1, 1, 0, 1), span(2, 1, 1, 2)),
+            "expected 2 calls of shop:work to run at the same time, saw at most 1 in progress",
+            id="too few",
+        ),
+        pytest.param(
+            two(),
+            "inconclusive: expected 2 calls of shop:work to run at the same time, saw no figures",
+            id="no figures",
+        ),
+    ],
+)
+def test_the_headline(made: Trace, headline: str) -> None:
+    assert say(made).splitlines()[0] == headline
+
+
+ROWS = """
+import hashlib
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+parallel = pytest.mark.must_run_in_parallel
+DATA = bytes(1 << 20)
+LOCK = threading.Lock()
+
+
+def compute():
+    total = 0
+    for number in range(2_000_000):
+        total += number
+
+
+def digest():
+    for _ in range(60):
+        hashlib.sha256(DATA).digest()
+
+
+def nap():
+    time.sleep(0.05)
+
+
+def locked():
+    with LOCK:
+        digest()
+
+
+def run(function, count, workers=None):
+    # None of them starts before all are there, however busy the machine is.
+    ready = threading.Barrier(workers or count)
+
+    def job():
+        ready.wait(60)
+        function()
+
+    with ThreadPoolExecutor(workers or count) as pool:
+        for future in [pool.submit(job) for _ in range(count)]:
+            future.result()
+
+
+@parallel("test_rows.compute")
+@pytest.mark.parametrize("count", [2, 4])
+def test_compute(count):
+    run(compute, count)
+
+
+@parallel("test_rows.digest")
+@pytest.mark.parametrize("count", [2, 4])
+def test_digest(count):
+    run(digest, count)
+
+
+@parallel("test_rows.nap")
+def test_nap():
+    run(nap, 2)
+
+
+@parallel("test_rows.digest")
+def test_one_worker():
+    run(digest, 2, workers=1)
+
+
+@parallel("test_rows.locked")
+def test_lock():
+    run(locked, 3)
+
+
+@parallel()
+def test_no_target():
+    pass
+
+
+def test_fixture(concurrency):
+    concurrency.watch("test_rows.nap")
+    run(nap, 2)
+    concurrency.assert_parallel("test_rows.nap")
+"""
+
+
+@pytest.fixture
+def texts(pytester: pytest.Pytester, inner: Callable[..., pytest.RunResult]) -> dict[str, str]:
+    """Return what was said of each row, nothing where it passed."""
+    import xml.etree.ElementTree as ET
+
+    pytester.makepyfile(test_rows=ROWS)
+    inner("-q", "--junit-xml=junit.xml")
+    return {
+        case.attrib["name"].removeprefix("test_"): re.sub(r"\s+", " ", "".join(child.text or "" for child in case))
+        for case in ET.parse(pytester.path / "junit.xml").getroot().iter("testcase")
+    }
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs the kernel's figures of threads")
+def test_threads(texts: dict[str, str]) -> None:
+    gil = getattr(sys, "_is_gil_enabled", lambda: True)()
+    for row in ("compute[2]", "compute[4]"):
+        assert ("the GIL lets one thread at a time run Python code" in texts[row]) is gil, texts[row]
+    assert texts["digest[2]"] == ""
+    assert texts["digest[4]"] == ""
+    for row in ("nap", "fixture"):
+        assert "They waited, they did not compute" in texts[row], texts[row]
+    assert "One worker thread does all the jobs handed in at test_rows.py:" in texts["one_worker"]
+    assert "They took turns on a lock: others waited for it at test_rows.py:" in texts["lock"], texts["lock"]
+    assert "@pytest.mark.must_run_in_parallel(): name the function" in texts["no_target"]
