@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ._errors import ConcurrencyError
+from ._judge.blocking import counts
+from ._session import Judged
 from ._show import json
 from ._show.timeline import as_spans, draw
 
@@ -24,9 +27,31 @@ ENTRY = "_pytest_concurrency"
 def attach(report: pytest.TestReport, session: Session, root: str) -> None:
     """Put what *session* recorded on the report of its teardown, which is the last one of a test."""
     verdicts = [{"marker": judged.marker, "held": judged.held, "message": judged.message} for judged in session.judged]
-    entry = json.test_entry(session.trace(), verdicts, root)
+    trace = session.trace()
+    blocks = [block for block in trace.blocks if counts(block, session.blocking)]
+    entry = json.test_entry(trace, blocks, verdicts, root)
     entry["seconds"] = session.seconds()
     setattr(report, ENTRY, entry)
+
+
+_ERRORS = {"must_not_block": "BlockingError", "must_finish_within": "DeadlineError"}
+"""Markers that are judged where no session is needed, and what they raise."""
+
+
+def note_verdicts(session: Session, asked: frozenset[str], error: BaseException | None) -> None:
+    """Add to the verdicts of *session* those of the markers that are judged without it.
+
+    Args:
+        asked: Our markers that the test has.
+        error: What its body, or a verdict, raised.
+    """
+    if error is not None and not isinstance(error, ConcurrencyError):
+        # There is no verdict over the body's own exception.
+        return
+    for marker in sorted(asked & set(_ERRORS)):
+        broken = type(error).__name__ == _ERRORS[marker]
+        if broken or error is None:
+            session.judged.append(Judged(marker, not broken, str(error) if broken else ""))
 
 
 def attach_timeline(report: pytest.TestReport, session: Session) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from contextlib import ExitStack, contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -125,7 +126,7 @@ def call(item: pytest.Item, phase: Phase) -> Phase:
 
         elapsed = perf_counter() - began if clock is None else clock.elapsed
         if problem := judge(elapsed, limit, virtual=clock is not None):
-            raise DeadlineError(problem)
+            raise DeadlineError("\n\n".join(textwrap.fill(part, 80) for part in problem.split("\n\n")))
     return result
 
 

@@ -182,15 +182,22 @@ def pytest_runtest_makereport(
     if call.excinfo is not None and isinstance(call.excinfo.value, (ConcurrencyError, ConcurrencyWarning)):
         _show_as_text(report, call.excinfo)
     session = item.stash.get(_session_key, None)
-    if session is not None and call.when == "call" and item.config.stash[_settings_key].timeline:
-        from ._reporting import attach_timeline
-
-        attach_timeline(report, session)
-    if session is not None and call.when == "teardown" and item.config.stash[_settings_key].reports:
-        from ._reporting import attach
-
-        attach(report, session, str(item.config.rootpath))
+    if session is not None and call.when in ("call", "teardown"):
+        _attach(item, call, session, report)
     return report
+
+
+def _attach(item: pytest.Item, call: pytest.CallInfo[None], session: Session, report: pytest.TestReport) -> None:
+    settings = item.config.stash[_settings_key]
+    from . import _reporting
+
+    if call.when == "call":
+        error = call.excinfo.value if call.excinfo is not None else None
+        _reporting.note_verdicts(session, item.stash[_asked_key], error)
+        if settings.timeline:
+            _reporting.attach_timeline(report, session)
+    elif settings.reports:
+        _reporting.attach(report, session, str(item.config.rootpath))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

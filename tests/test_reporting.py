@@ -30,7 +30,7 @@ def trace(**more: Any) -> Trace:
 def test_an_entry_has_strands_spans_and_verdicts() -> None:
     verdict = {"marker": "must_overlap", "held": True, "message": ""}
 
-    assert entry_of(trace(), [verdict], "/project") == {
+    assert entry_of(trace(), (), [verdict], "/project") == {
         "nodeid": "test_it.py::test_it",
         "backend": "asyncio",
         "strands": [{"id": 1, "kind": "asyncio-task", "name": "Task-2", "pid": 10, "thread": 20}],
@@ -56,7 +56,7 @@ def test_an_entry_has_strands_spans_and_verdicts() -> None:
 def test_a_block_is_told_with_its_line_and_the_way_there() -> None:
     block = Block("sleep", "time.sleep", HERE, 0.5, "asyncio", (HERE, THERE), strand=1)
 
-    assert entry_of(trace(blocks=(block,)), [], "/project")["blocks"] == [
+    assert entry_of(trace(blocks=(block,)), [block], [], "/project")["blocks"] == [
         {
             "kind": "sleep",
             "call": "time.sleep",
@@ -70,16 +70,10 @@ def test_a_block_is_told_with_its_line_and_the_way_there() -> None:
     ]
 
 
-def test_a_block_that_may_be_is_left_out() -> None:
-    block = Block("sleep", "time.sleep", HERE, 0.5, "asyncio", allowed="a reason")
-
-    assert entry_of(trace(blocks=(block,)), [], "/project")["blocks"] == []
-
-
 def test_a_leak_may_be_without_a_place() -> None:
     leaks = (Leak("task", "Task-9", HERE), Leak("thread", "worker"))
 
-    assert entry_of(trace(leaks=leaks), [], "/project")["leaks"] == [
+    assert entry_of(trace(leaks=leaks), (), [], "/project")["leaks"] == [
         {"kind": "task", "name": "Task-9", "file": "shop/cart.py", "line": 12},
         {"kind": "thread", "name": "worker", "file": None, "line": None},
     ]
@@ -225,3 +219,48 @@ def test_a_run_that_collects_nothing_writes_a_report_all_the_same(
     inner("--concurrency-report=report.json")
 
     assert read(pytester) == {}
+
+
+MARKED = """
+    import asyncio, time
+    import pytest
+
+    async def block():
+        time.sleep(0.01)
+
+    @pytest.mark.must_not_block()
+    def test_blocks():
+        asyncio.run(block())
+
+    @pytest.mark.must_not_block()
+    def test_waits():
+        asyncio.run(asyncio.sleep(0))
+
+    @pytest.mark.virtual_clock
+    @pytest.mark.must_finish_within(0.5)
+    def test_is_late():
+        asyncio.run(asyncio.sleep(1))
+
+    @pytest.mark.must_not_block()
+    def test_fails_by_itself():
+        assert False
+"""
+
+
+def test_every_marker_has_its_verdict_in_the_report(
+    pytester: pytest.Pytester, inner: Callable[..., pytest.RunResult]
+) -> None:
+    pytester.makepyfile(MARKED)
+
+    inner("--concurrency-report=report.json")
+
+    tests = json.loads((pytester.path / "report.json").read_text(encoding="utf-8"))["tests"]
+    assert {
+        test["nodeid"].rpartition("::")[2]: [(each["marker"], each["held"]) for each in test["expectations"]]
+        for test in tests
+    } == {
+        "test_blocks": [("must_not_block", False)],
+        "test_waits": [("must_not_block", True)],
+        "test_is_late": [("must_finish_within", False)],
+        "test_fails_by_itself": [],
+    }

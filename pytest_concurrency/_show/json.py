@@ -11,15 +11,18 @@ from .timeline import parts
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from .._trace import Place, Trace
+    from .._trace import Block, Place, Trace
 
 SCHEMA = 1
 
 
-def test_entry(trace: Trace, expectations: Iterable[Mapping[str, Any]], root: str) -> dict[str, Any]:
+def test_entry(
+    trace: Trace, blocks: Iterable[Block], expectations: Iterable[Mapping[str, Any]], root: str
+) -> dict[str, Any]:
     """Return what was recorded in one test.
 
     Args:
+        blocks: Those of the trace that count, as the settings say.
         expectations: `marker`, `held` and `message` of each verdict.
         root: Files below this folder are named relative to it.
     """
@@ -42,8 +45,7 @@ def test_entry(trace: Trace, expectations: Iterable[Mapping[str, Any]], root: st
                 "strand": block.strand,
                 "stack": [_frame(place, root) for place in block.stack],
             }
-            for block in trace.blocks
-            if block.allowed is None
+            for block in blocks
         ],
         "leaks": [
             {
