@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from ._trace import Block, Span, Trace
 
 
+_CLOCKS = 500
+"""How often clocks are read for `assert_parallel`, which most tests do not call."""
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class RecordedSpan:
@@ -63,14 +67,14 @@ class Concurrency:
         Raises:
             ValueError: The target cannot be imported or is not callable.
         """
-        self._session.read_clocks()
+        self._session.read_clocks(_CLOCKS)
         self._session.watch(target, name)
 
     @contextmanager
     def span(self, name: str) -> Iterator[None]:
         """Record the `with` block as a span; good in sync and in async code."""
         recorder = self._session.recorder
-        self._session.read_clocks()
+        self._session.read_clocks(_CLOCKS)
         frame = sys._getframe(2)
         live = recorder.begin(name, caller=frame, place=place_of(frame))
         self._session.doors.entered(live)

@@ -88,7 +88,7 @@ class Session:
                 )
             self._expectations.append(expectation)
             if expectation.marker == "must_run_in_parallel":
-                self.read_clocks()
+                self.read_clocks(4000)
             self._names.append(names)
             if names and expectation.patience > 0:
                 self.doors.add(
@@ -102,10 +102,10 @@ class Session:
                     )
                 )
 
-    def read_clocks(self) -> None:
-        """Take down what threads ask of the processors, from now on."""
+    def read_clocks(self, most: int) -> None:
+        """Take down what threads ask of the processors, from now on, *most* times."""
         if self.recorder.clocks is None:
-            self.recorder.clocks = CpuClocks(self.recorder)
+            self.recorder.clocks = CpuClocks(self.recorder, most)
 
     def watch(self, target: object, name: str | None = None) -> str:
         """Record the calls of *target*; return the name that their spans carry.

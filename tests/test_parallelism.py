@@ -72,6 +72,8 @@ LOADED_TURNS = (clock(1, 0, 0), clock(2, 0, 0), clock(1, 1, 0.12, 0.78, 60), clo
 ASLEEP = (clock(1, 0, 0), clock(2, 0, 0), clock(1, 1, 0.001, 0.0, 1), clock(2, 1, 0.001, 0.0, 1))
 LOCKED = (clock(1, 0, 0), clock(2, 0, 0), clock(1, 1, 0.99), clock(2, 1, 0.01, 0.0, 1, LOCK))
 
+LOCKED_CHATTY = (clock(1, 0, 0), clock(2, 0, 0), clock(1, 1, 0.6, 0.1, 190), clock(2, 1, 0.01, 0.0, 1, LOCK))
+
 
 @pytest.mark.parametrize(
     ("clocks", "gil", "status", "why"),
@@ -84,6 +86,7 @@ LOCKED = (clock(1, 0, 0), clock(2, 0, 0), clock(1, 1, 0.99), clock(2, 1, 0.01, 0
         pytest.param(TURNS, False, "broken", "turns", id="turns without a GIL"),
         pytest.param(ASLEEP, True, "broken", "waited", id="asleep"),
         pytest.param(LOCKED, True, "broken", "lock", id="lock"),
+        pytest.param(LOCKED_CHATTY, True, "broken", "lock", id="lock, and a holder that waits for the GIL"),
         pytest.param((), True, "inconclusive", "no figures", id="no clocks"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from pytest_concurrency._record.door import Doors
 from pytest_concurrency._record.recorder import Recorder
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable
 
     from pytest_concurrency._trace import Strand, Trace
@@ -210,3 +212,45 @@ def test_a_thread_that_outlives_the_recording_ends_in_peace() -> None:
 
     assert not thread.is_alive()
     assert started(trace)[0].last is None
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_runs_watched_functions_and_threads_as_if_nobody_looked(
+    run_python: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    result = run_python(FORKED, "-W", "ignore")
+
+    assert (result.stdout.split(), result.stderr) == (["child", "parent", "0"], "")
+
+
+FORKED = """
+import os, threading
+import pytest_concurrency
+
+def work():
+    return 1
+
+with pytest_concurrency.record() as concurrency:
+    concurrency.watch("__main__:work")
+    inside, go = threading.Event(), threading.Event()
+
+    def hold():
+        # As if the fork came in the middle of a record.
+        with concurrency._session.recorder._lock:
+            inside.set()
+            go.wait()
+
+    threading.Thread(target=hold).start()
+    inside.wait()
+    pid = os.fork()
+    if not pid:
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        assert work() == 1
+        print("child", flush=True)
+        os._exit(0)
+    status = os.waitpid(pid, 0)[1]
+    go.set()
+    print("parent", status)
+"""

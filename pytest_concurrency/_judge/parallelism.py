@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Literal
 from .overlap import calls
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from .._trace import Clock, Place, Span, Trace
     from .overlap import Status
@@ -34,8 +34,10 @@ SHARE = 0.5
 GIL_HOLDER = 0.8
 GIL_WAITS = 190.0
 GIL_SLEEP = 0.25
+# A thread that waits for the GIL wakes 200 times a second, one that waits for a lock only when it gets it.
+LOCK_WAITS = 100.0
 # Below it a call did not compute at all, to speak of.
-IDLE = 0.2
+IDLE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,17 +98,17 @@ def judge(trace: Trace, asked: Parallel) -> Verdict:
     verdict = Verdict("held", spans, "", found, demand, tuple(per_strand))
     is_enough = demand >= 1 + SHARE * (asked.wanted - 1)
     knows_queue = all(each.knows_queue for each in spent.values() if each is not None)
+    lock = _lock(trace, spent)
+    if lock is not None and not is_enough:
+        return _but(verdict, "broken", "lock", lock)
     at_once = sum(each.wall for each in spent.values() if each is not None) / wall if wall else 0.0
     if trace.gil and demand / at_once < _most_under_a_gil(at_once) and _took_turns_with_the_gil(list(spent.values())):
         return _but(verdict, "broken", "gil")
     if is_enough:
         return verdict
-    lock = next((clock.lock for clock in trace.clocks if clock.lock is not None and clock.strand in spent), None)
-    if lock is not None:
-        return _but(verdict, "broken", "lock", lock)
     if not knows_queue and (trace.cores or 1) < asked.wanted:
         return _but(verdict, "inconclusive", "no figures")
-    if all(each.computing + each.queued < IDLE for each in per_strand):
+    if all(each.computing < IDLE and each.asleep > 0.5 for each in per_strand):
         return _but(verdict, "broken", "waited")
     return _but(verdict, "broken", "turns")
 
@@ -188,6 +190,17 @@ def _load(strand: int, spent: _Spent) -> Load:
     wall = spent.wall or 1.0
     computing, queued = spent.computing / wall, spent.queued / wall
     return Load(strand, computing, queued, max(0.0, 1.0 - computing - queued))
+
+
+def _lock(trace: Trace, spent: Mapping[int, _Spent | None]) -> Place | None:
+    """Return the line at which a thread was seen to wait for a lock: asleep, and not waking to ask for the GIL."""
+    for clock in trace.clocks:
+        each = spent.get(clock.strand)
+        if clock.lock is not None and each is not None:
+            asleep = each.wall - each.computing - each.queued
+            if asleep > each.wall / 2 and each.waits < LOCK_WAITS * asleep:
+                return clock.lock
+    return None
 
 
 def _most_under_a_gil(at_once: float) -> float:

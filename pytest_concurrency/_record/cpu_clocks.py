@@ -24,17 +24,14 @@ except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
 
-# A reading takes some 50 microseconds: a program that makes a million calls is not to be slowed by each of them.
-_MOST = 4000
-
-
 class CpuClocks:
     """Reads the clocks of the threads that are in a watched call."""
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: Recorder, most: int) -> None:
         self._recorder = recorder
         self._open: dict[int, tuple[int, int, int]] = {}
-        self._left = _MOST
+        # A reading takes some 100 microseconds: a million calls are not to be slowed by one each.
+        self._left = most
 
     def began(self, live: LiveSpan) -> None:
         """A call has begun in this thread."""

@@ -77,6 +77,7 @@ class Recorder:
 
     def __init__(self, nodeid: str = "", clock: Callable[[], float] = perf_counter) -> None:
         self.nodeid = nodeid
+        self._pid = os.getpid()
         self.watched: dict[str, str] = {}
         self.locators: list[Callable[[], Here | None]] = []
         """Asked in order; the first that answers wins. A thread is the answer when none does."""
@@ -99,6 +100,11 @@ class Recorder:
         self._creating = threading.local()
         # Two threads may meet a new strand at once; reentrant, since a finalizer may record in the middle of it.
         self._lock = threading.RLock()
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this is the process that is recorded: a forked child has a copy, with locks that may stay shut."""
+        return os.getpid() == self._pid
 
     def now(self) -> float:
         """Return the seconds since the recording began."""

@@ -98,6 +98,10 @@ class _Threads:
         # A thread or a job that outlives the recording still runs through here.
         self._stopped = True
 
+    @property
+    def _is_off(self) -> bool:
+        return self._stopped or not self._recorder.is_here
+
     def _start_here(self) -> Start:
         recorder = self._recorder
         by = recorder.here()
@@ -108,7 +112,8 @@ class _Threads:
     def start(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
         def start(thread: threading.Thread) -> None:
-            self._starts[thread] = self._start_here()
+            if not self._is_off:
+                self._starts[thread] = self._start_here()
             original(thread)
 
         return start
@@ -117,7 +122,7 @@ class _Threads:
         @functools.wraps(original)
         def _bootstrap_inner(thread: threading.Thread) -> Any:
             start = self._starts.pop(thread, None)
-            if start is None or self._stopped:
+            if start is None or self._is_off:
                 return original(thread)
             here = Here(thread, "thread", thread.name, None, foreign=_is_machinery(thread))
             with self._recorder.started_by(start.by, root=not start.in_body, place=start.place):
@@ -134,7 +139,8 @@ class _Threads:
     def submit(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
         def __init__(item: Any, future: Future[Any], *args: Any, **kwargs: Any) -> None:
-            self._submitted[future] = self._start_here()
+            if not self._is_off:
+                self._submitted[future] = self._start_here()
             original(item, future, *args, **kwargs)
 
         return __init__
@@ -143,7 +149,7 @@ class _Threads:
         @functools.wraps(original)
         def run(item: Any, *args: Any, **kwargs: Any) -> Any:
             start = self._submitted.pop(item.future, None)
-            if start is None or self._stopped:
+            if start is None or self._is_off:
                 return original(item, *args, **kwargs)
             self._doing.value = item.future, self._begin(start)
             try:
@@ -166,11 +172,13 @@ class _Threads:
 
     def as_job(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return *function* as a job that is handed in here and now."""
+        if self._is_off:
+            return function
         start = self._start_here()
 
         @functools.wraps(function, updated=())
         def job(*args: Any) -> Any:
-            if self._stopped:
+            if self._is_off:
                 return function(*args)
             live = self._begin(start)
             try:
