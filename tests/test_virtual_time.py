@@ -363,6 +363,13 @@ def connection(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[tuple[
         yield here, there
 
 
+@pytest.fixture
+def childless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No child of this process has inherited anything, whatever other tests have left running."""
+    monkeypatch.setattr(descriptors, "_has_children", lambda: False)
+
+
+@pytest.mark.usefixtures("childless")
 def test_a_quiet_connection_within_this_process_waits_for_nobody(
     connection: tuple[socket.socket, socket.socket],
 ) -> None:
@@ -389,6 +396,7 @@ def test_a_pipe_within_this_process_waits_for_nobody_and_another_does(strange_pi
     assert descriptors.awaited([strange_pipe]) == f"descriptor {strange_pipe} waits for the other end of a pipe"
 
 
+@pytest.mark.usefixtures("childless")
 def test_both_ends_of_a_pipe_in_this_process_wait_for_nobody() -> None:
     ours, theirs = os.pipe()
     try:
