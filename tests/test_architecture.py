@@ -21,15 +21,16 @@ ROOMS: dict[str, set[str]] = {
     "_sequence": set(),
     "_imports": set(),
     "_patching": set(),
+    "_frames": set(),
     "_errors": set(),
     "_settings": set(),
     "_markers": set(),
     "_places": {"_trace"},
     "_judge": {"_trace"},
     "_show": {"_trace", "_judge"},
-    "_record": {"_trace", "_places", "_sequence", "_imports", "_patching"},
-    "_blocking": {"_trace", "_places", "_sequence", "_imports", "_patching", "_errors", "_settings"},
-    "_virtual_time": {"_imports", "_patching"},
+    "_record": {"_trace", "_places", "_sequence", "_imports", "_patching", "_frames"},
+    "_blocking": {"_trace", "_places", "_sequence", "_imports", "_patching", "_frames", "_errors", "_settings"},
+    "_virtual_time": {"_imports", "_patching", "_frames"},
 }
 # What has to do with the run that pytest does; everything else can be used and tested without it.
 MEETS_PYTEST = {"plugin", "_settings", "_errors", "_timing", "_reporting", "_warning"}

@@ -13,7 +13,6 @@ import pytest
 import pytest_concurrency
 from pytest_concurrency._places import callers, outward, owner, place_of
 
-
 # Whoever else has a folder beside ours, in a checkout or where it is installed.
 NEIGHBOURS = "installed" if "site-packages" in pytest_concurrency.__file__ else "user"
 
@@ -32,7 +31,9 @@ NEIGHBOURS = "installed" if "site-packages" in pytest_concurrency.__file__ else 
         pytest.param("<string>", "user", id="exec"),
         pytest.param("<doctest shop[0]>", "user", id="a doctest"),
         pytest.param(str(Path(sysconfig.get_path("stdlib")) / "asyncio" / "tasks.py"), "stdlib", id="asyncio"),
-        pytest.param(str(Path(pytest_concurrency.__file__).parent) + "_shop/cart.py", NEIGHBOURS, id="a name like ours"),
+        pytest.param(
+            str(Path(pytest_concurrency.__file__).parent) + "_shop/cart.py", NEIGHBOURS, id="a name like ours"
+        ),
     ],
 )
 def test_the_owner_of_a_file(file: str, whose: str) -> None:

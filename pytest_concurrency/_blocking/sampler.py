@@ -10,6 +10,7 @@ import weakref
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from .._frames import current_frames
 from .frames import locate, module_of
 from .lanes import LATE
 from .overdue import Sample, kernel_kind
@@ -123,12 +124,12 @@ class Sampler:
         frames: dict[int, FrameType] | None = None
         for lane in lanes:
             if lane.backend == "uvloop" and not lane.began:
-                frames = frames or sys._current_frames()
+                frames = frames or current_frames()
                 self._knock(lane, frames.get(lane.thread))
                 continue
             began = lane.began
             if began and self._clock() - began >= LATE and len(lane.samples) < _MOST:
-                frames = frames or sys._current_frames()
+                frames = frames or current_frames()
                 sample = self._sample(lane, frames.get(lane.thread))
                 # Still the same turn: what was seen belongs to it.
                 if sample is not None and lane.began == began:

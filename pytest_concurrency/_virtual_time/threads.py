@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
 import threading
 from typing import TYPE_CHECKING
+
+from .._frames import current_frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -65,7 +66,7 @@ def at_work(strangers: Collection[int], asleep: Collection[int | None]) -> str |
 def _ours_outside_threading() -> int:
     """Return how many threads of this package run that `threading` does not know; they never rest."""
     known = {thread.ident for thread in threading.enumerate()}
-    return sum(_outermost_module(frame) == _PACKAGE for ident, frame in _frames().items() if ident not in known)
+    return sum(_outermost_module(frame) == _PACKAGE for ident, frame in current_frames().items() if ident not in known)
 
 
 def _outermost_module(frame: FrameType) -> str:
@@ -112,16 +113,12 @@ def rests(thread: threading.Thread) -> bool:
     """Tell whether *thread* can only go on when another thread lets it."""
     if thread.ident is None or thread.native_id is None:
         return False
-    frame = _frames().get(thread.ident)
+    frame = current_frames().get(thread.ident)
     if frame is None:
         return not thread.is_alive()
     if _awaits_future(frame) or any(known(thread, frame) for known in resting):
         return True
     return _kernel_says_parked(thread.native_id) if _KERNEL_TELLS else _frame_says_parked(frame)
-
-
-def _frames() -> dict[int, FrameType]:
-    return sys._current_frames()
 
 
 def _is_ours(thread: threading.Thread) -> bool:
