@@ -339,8 +339,10 @@ def test_an_idle_pool_is_not_at_work_and_a_busy_one_is(told_by: str) -> None:
     with ThreadPoolExecutor(1, "pool") as pool:
         pool.submit(int).result()
         assert eventually(lambda: threads.at_work(strangers, ()) is None)
-        job = pool.submit(lambda: time.sleep(0.02))
+        stop = threading.Event()
+        job = pool.submit(_computes, stop)
         assert threads.at_work(strangers, ()) is not None
+        stop.set()
         job.result()
 
 

@@ -37,8 +37,9 @@ def at_work(strangers: Collection[int], asleep: Collection[int | None]) -> str |
     The calling thread, *strangers* and those *asleep* (by native id) are left out.
     """
     seen: list[dict[int | None, str]] = []
-    # Twice: between two looks at two threads the one may have woken the other, or started a third, and gone to rest.
-    for _ in range(2):
+    # Three times: between two looks at two threads the one may have woken the other, or started a third, and gone to
+    # rest; and a thread may wait for a moment, for a lock of the C library's.
+    for _ in range(3):
         turns: dict[int | None, str] = {}
         known = {threading.get_native_id(), *strangers, *asleep}
         for thread in _others():
@@ -60,7 +61,7 @@ def at_work(strangers: Collection[int], asleep: Collection[int | None]) -> str |
         if not turns:
             return None
         seen.append(turns)
-    return None if seen[0] == seen[1] else "threads have just been at work"
+    return None if seen[0] == seen[1] == seen[2] else "threads have just been at work"
 
 
 def _ours_outside_threading() -> int:
