@@ -65,6 +65,14 @@ class FakeWaiter:
         return iter(self.fds)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_idle_workers() -> None:
+    """Outlive the threads that other tests have left: trio's workers wait for another job before they end."""
+    for thread in threading.enumerate():
+        if thread.name.startswith("Trio thread"):
+            thread.join(60)
+
+
 @pytest.fixture
 def world() -> FakeWorld:
     return FakeWorld()
