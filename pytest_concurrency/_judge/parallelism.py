@@ -34,10 +34,6 @@ SHARE = 0.5
 GIL_HOLDER = 0.8
 GIL_WAITS = 190.0
 GIL_SLEEP = 0.25
-# A thread that waits for the GIL wakes 200 times a second, one that waits for a lock only when it gets it.
-LOCK_WAITS = 100.0
-# In a short stretch so many are no pattern yet: a thread that starts and ends sleeps a few times for whatever else.
-FEW_WAITS = 10
 # Below it a call did not compute at all, to speak of.
 IDLE = 0.1
 
@@ -195,12 +191,12 @@ def _load(strand: int, spent: _Spent) -> Load:
 
 
 def _lock(trace: Trace, spent: Mapping[int, _Spent | None]) -> Place | None:
-    """Return the line at which a thread was seen to wait for a lock: asleep, and not waking to ask for the GIL."""
+    """Return the line at which a thread was seen to wait for a lock, and asleep for most of the time."""
     for clock in trace.clocks:
         each = spent.get(clock.strand)
         if clock.lock is not None and each is not None:
             asleep = each.wall - each.computing - each.queued
-            if asleep > each.wall / 2 and each.waits < max(FEW_WAITS, LOCK_WAITS * asleep):
+            if asleep > each.wall / 2:
                 return clock.lock
     return None
 
