@@ -12,6 +12,7 @@ from threading import get_ident
 from types import BuiltinFunctionType
 from typing import TYPE_CHECKING, Any
 
+from .._patching import patched
 from .early import BuiltinSeam
 from .loops import LOOP_THREADS
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     """Kind, call, detail -> a token if this call is to be measured, else None. May raise in the call's place."""
     Leave = Callable[[Any], None]
 
-_MISSING = object()
 BARE = "__pytest_concurrency_bare__"
 """The attribute of a wrapper that holds what it wraps: a loop's own calls go past us."""
 
@@ -36,23 +36,8 @@ def installed(seam: Seam, enter: Enter, leave: Leave) -> Iterator[None]:
     *path, name = seam.attribute.split(".")
     for part in path:
         owner = getattr(owner, part, None)
-    original = getattr(owner, name, None)
-    if original is None:
-        # Another system has no such call, or a later Python has moved it.
+    with patched(owner, name, lambda original: _wrap(seam, original, enter, leave)):
         yield
-        return
-    own = vars(owner).get(name, _MISSING)
-    replacement = _wrap(seam, original, enter, leave)
-    setattr(owner, name, replacement)
-    try:
-        yield
-    finally:
-        # What somebody has put over it in the meantime is theirs to take out.
-        if vars(owner).get(name) is replacement:
-            if own is _MISSING:
-                delattr(owner, name)
-            else:
-                setattr(owner, name, own)
 
 
 def _wrap(seam: Seam, original: Any, enter: Enter, leave: Leave) -> Any:
