@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from ._session import Session
 from ._settings import Blocking
 from ._show import messages
 from ._show.blocks import failure_text
+from ._show.messages import Page
 from ._show.parallelism import parallelism_message
 from ._show.timeline import draw, parts
 
@@ -212,7 +214,7 @@ class Concurrency:
 
 @contextmanager
 def record() -> Iterator[Concurrency]:
-    """Record what runs inside the `with` block, outside pytest.
+    """Record what runs inside the `with` block, outside pytest. Its texts name files relative to the current folder.
 
     Example:
         with pytest_concurrency.record() as concurrency:
@@ -220,7 +222,7 @@ def record() -> Iterator[Concurrency]:
             asyncio.run(main())
         print(concurrency.timeline())
     """
-    session = Session()
+    session = Session(page=Page(os.getcwd()))
     guard = Guard(Blocking(mode="off"), lambda problem: warnings.warn(ConcurrencyWarning(problem), stacklevel=2))
     guard.on_block = session.add_block
     guard.strand_here = lambda: session.recorder.here().strand.id

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -218,16 +219,19 @@ def test_what_overlapped_passes() -> None:
         concurrency.assert_overlap(f"{__name__}:fetch")
 
 
-def test_what_did_not_overlap_fails_with_the_cause() -> None:
+def test_what_did_not_overlap_fails_with_the_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(__file__).parent)
     with record() as concurrency:
         concurrency.watch(fetch)
         asyncio.run(in_turn())
         with pytest.raises(OverlapError) as caught:
             concurrency.assert_overlap(fetch)
     text = str(caught.value)
+    line = in_turn.__code__.co_firstlineno + 2
 
     assert text.startswith(f"expected 2 calls of {__name__}:fetch at once, saw at most 1\n")
-    assert "Awaited one after the other: " in text
+    # The folder decides where lines are broken.
+    assert f"Awaited one after the other: test_concurrency_object.py:{line} in in_turn waits" in " ".join(text.split())
 
 
 def test_what_must_not_overlap_and_does_fails() -> None:
