@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ._blocking.guard import Guard
     from ._blocking.policy import AllowRule, Policy
     from ._blocking_baseline import BaselineRun
+    from ._blocking_rules import RulesRun
     from ._judge.blocking import Finding
     from ._session import Session
     from ._show.messages import Page
@@ -71,6 +72,7 @@ class BlockingRun:
         self._rules: tuple[AllowRule, ...] = ()
         self._root = ""
         self.baseline: BaselineRun | None = None
+        self.rules: RulesRun | None = None
         self._test: _Test | None = None
         self._problem: str | None = None
         self._problem_told = False
@@ -106,6 +108,10 @@ class BlockingRun:
                 self._rules = tuple(parse_rule(text) for text in settings.allow)
             except ValueError as error:
                 raise pytest.UsageError(f"concurrency_allow_blocking: {error}") from None
+            if settings.mode != "off":
+                from ._blocking_rules import RulesRun
+
+                self.rules = RulesRun(self._rules)
         if settings.baseline is not None:
             from ._blocking_baseline import BaselineRun
 
@@ -180,6 +186,8 @@ class BlockingRun:
 
     def _end(self) -> None:
         plain = self._test is not None and self._test.is_plain
+        if self.rules is not None and self._guard is not None and self._guard.loops_seen:
+            self.rules.has_watched = True
         self._test = None
         # Most tests have the same policy as the one before: it stays in force between them, where it stops nothing
         # and nobody is told.

@@ -57,8 +57,9 @@ def pytest_configure(config: pytest.Config) -> None:
     blocking.configure(settings.blocking, str(config.rootpath))
     blocking.session_of = lambda item: item.stash.get(_session_key, None)
     blocking.page_of = _page
-    if blocking.baseline is not None:
-        config.pluginmanager.register(blocking.baseline, "pytest_concurrency_baseline")
+    for plugin, name in ((blocking.baseline, "baseline"), (blocking.rules, "rules")):
+        if plugin is not None:
+            config.pluginmanager.register(plugin, f"pytest_concurrency_{name}")
     for line in (*_markers.DOCS, *_timing.DOCS, *_blocking_run.DOCS):
         config.addinivalue_line("markers", line)
 

@@ -70,6 +70,8 @@ TURNS = (clock(1, 0, 0), clock(2, 0, 0), clock(1, 1, 0.5, 0.0, 100), clock(2, 1,
 # Beside many others each wakes to ask for the GIL, and then waits for a processor.
 LOADED_TURNS = (clock(1, 0, 0), clock(2, 0, 0), clock(1, 1, 0.12, 0.78, 60), clock(2, 1, 0.12, 0.78, 60))
 ASLEEP = (clock(1, 0, 0), clock(2, 0, 0), clock(1, 1, 0.001, 0.0, 1), clock(2, 1, 0.001, 0.0, 1))
+# A virtual machine that pauses charges the pause to whoever was computing.
+ASLEEP_BUT_CHARGED = (clock(1, 0, 0), clock(2, 0, 0), clock(1, 1, 0.39, 0.01, 1), clock(2, 1, 0.01, 0.0, 1))
 LOCKED = (clock(1, 0, 0), clock(2, 0, 0), clock(1, 1, 0.99), clock(2, 1, 0.01, 0.0, 1, LOCK))
 
 LOCKED_CHATTY = (clock(1, 0, 0), clock(2, 0, 0), clock(1, 1, 0.6, 0.1, 190), clock(2, 1, 0.01, 0.0, 1, LOCK))
@@ -85,6 +87,7 @@ LOCKED_CHATTY = (clock(1, 0, 0), clock(2, 0, 0), clock(1, 1, 0.6, 0.1, 190), clo
         pytest.param(LOADED_TURNS, False, "held", "", id="the same figures without a GIL"),
         pytest.param(TURNS, False, "broken", "turns", id="turns without a GIL"),
         pytest.param(ASLEEP, True, "broken", "waited", id="asleep"),
+        pytest.param(ASLEEP_BUT_CHARGED, True, "broken", "waited", id="asleep, and charged with a pause"),
         pytest.param(LOCKED, True, "broken", "lock", id="lock"),
         pytest.param(LOCKED_CHATTY, True, "broken", "lock", id="lock, and a holder that waits for the GIL"),
         pytest.param((), True, "inconclusive", "no figures", id="no clocks"),

@@ -21,7 +21,7 @@ from .imports import ImportTimer
 from .kinds import CALLS, instead
 from .loops import LIBRARIES, LOOP_THREADS, running_backend, running_loop, running_task
 from .overdue import called, explain
-from .policy import Policy, allowed_here, innocent, is_importing
+from .policy import Policy, allowed_here, innocent, is_debugged, is_importing
 from .sampler import Sampler
 from .seams import installed
 from .turns import Turns
@@ -290,7 +290,7 @@ class Guard:
         self._local.busy = True
         try:
             site = locate(frame, name)
-            if site is None or innocent(kind, site.inner) is not None:
+            if site is None or innocent(kind, site.inner) is not None or is_debugged(site.step):
                 return None
             # From 3.15 on the event comes from inside the import system's first function.
             if kind == "import" and is_importing(site.step[1:]):

@@ -104,7 +104,6 @@ INNOCENTS: tuple[Innocent, ...] = (
     _innocent("modules are rewritten and cached as they are imported", "_pytest.assertion"),
     _innocent("pytest is at work", "_pytest pytest pluggy xdist execnet pytest_asyncio pytest_trio pytest_timeout"),
     _innocent("coverage is measured", "coverage pytest_cov"),
-    _innocent("a debugger is at work", "bdb pdb pydevd _pydevd_bundle pydevd_plugins debugpy ipdb pudb IPython"),
     _innocent("a log record is written to a local stream or file", "logging", kinds="file lock"),
     _innocent("a traceback is formatted", "traceback linecache tokenize inspect tracemalloc", kinds="file lock import"),
     _innocent("a warning is shown", "warnings", kinds="file lock import"),
@@ -139,6 +138,16 @@ def innocent(kind: str, inner: Iterable[FrameType]) -> str | None:
             if each.covers(kind, names, frame.f_code.co_name):
                 return each.reason
     return None
+
+
+_DEBUGGERS = frozenset(
+    {"bdb", "pdb", "pydevd", "_pydevd_bundle", "pydevd_plugins", "debugpy", "ipdb", "pudb", "IPython"}
+)
+
+
+def is_debugged(frames: Iterable[FrameType]) -> bool:
+    """Tell whether one of *frames* is a debugger's: what is typed at its prompt is nobody's program."""
+    return any(module_of(frame).partition(".")[0] in _DEBUGGERS for frame in frames)
 
 
 def is_importing(frames: Iterable[FrameType]) -> bool:

@@ -14,7 +14,7 @@ from .._frames import current_frames
 from .frames import locate, module_of
 from .lanes import LATE
 from .overdue import Sample, kernel_kind
-from .policy import allowed_in, innocent
+from .policy import allowed_in, innocent, is_debugged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +28,8 @@ _EVERY = 0.005
 _LINGER = 40
 """Looks without any loop after which the thread ends; a suite that runs a loop per test keeps one thread."""
 _MOST = 200
+# Ours, from before any wrapper: a fork is not to be told of the looks that come before it.
+_stat = os.stat
 
 _running: weakref.WeakSet[Sampler] = weakref.WeakSet()
 
@@ -49,6 +51,7 @@ class Sampler:
         self._lanes: dict[int, Lane] = {}
         self._stop: Any = None
         self._ended: Any = None
+        self._native = 0
         self._lock = threading.RLock()
         self.failed = False
 
@@ -89,6 +92,18 @@ class Sampler:
             if stop is not None:
                 stop.release()
                 self._ended.acquire(timeout=5)
+                self._wait_until_gone()
+
+    def _wait_until_gone(self) -> None:
+        """Wait until the system, too, counts the thread no more: a fork is warned of by that count."""
+        pause = _thread.allocate_lock()
+        pause.acquire()
+        for _ in range(1000):
+            try:
+                _stat(f"/proc/self/task/{self._native}")
+            except OSError:
+                return
+            pause.acquire(timeout=0.001)
 
     def resume(self) -> None:
         """Go on where `stop` interrupted."""
@@ -103,6 +118,7 @@ class Sampler:
 
     def _run(self, stop: Any, ended: Any) -> None:
         quiet = 0
+        self._native = threading.get_native_id()
         try:
             while not stop.acquire(timeout=_EVERY):
                 lanes = tuple(self._lanes.values())
@@ -161,7 +177,7 @@ class Sampler:
         if site is None or not site.step:
             return None
         kind = kernel_kind(kernel) or "cpu"
-        if innocent(kind, site.inner) is not None:
+        if innocent(kind, site.inner) is not None or is_debugged(site.step):
             return None
         expression, allowed = _expression(site), allowed_in(context) or self._allowed(site, site.call)
         return Sample(
