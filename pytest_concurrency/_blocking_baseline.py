@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ._blocking.baseline import Entry, entry_of, parse, write
+from ._errors import BlockingCallWarning
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -77,6 +78,21 @@ class BaselineRun:
                 terminalreporter.line(f"  {entry}")
             if len(gone) > 20:
                 terminalreporter.line(f"  and {len(gone) - 20} more")
+
+
+_MANY = 20
+
+
+def hint(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell a run that warns of many places that they can be forgiven all at once."""
+    warned = terminalreporter.stats.get("warnings", [])
+    places = {each.fslocation for each in warned if f": {BlockingCallWarning.__name__}: " in each.message}
+    if len(places) >= _MANY:
+        terminalreporter.section("blocking")
+        terminalreporter.line(f"{_count(len(places))} block an event loop. To forgive them, and fail on what is new:")
+        terminalreporter.line("  pytest --blocking-baseline=blocking.txt --blocking-baseline-update")
+        terminalreporter.line("once, and from then on")
+        terminalreporter.line("  pytest --blocking-baseline=blocking.txt")
 
 
 def _count(number: int) -> str:

@@ -202,6 +202,10 @@ def _attach(item: pytest.Item, call: pytest.CallInfo[None], session: Session, re
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if config.stash[_blocking_key].baseline is None and terminalreporter.stats.get("warnings"):
+        from ._blocking_baseline import hint
+
+        hint(terminalreporter)
     if config.stash[_settings_key].timeline and not config.getoption("no_summary"):
         from ._reporting import write_timelines
 

@@ -126,3 +126,28 @@ def test_misuse_is_a_usage_error(suite: Suite, arguments: list[str], words: str)
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: *{words}"])
+
+
+def many(places: int) -> str:
+    functions = "".join(f"async def main{n}():\n    time.sleep(0.001)\n\n\n" for n in range(places))
+    calls = "".join(f"    asyncio.run(main{n}())\n" for n in range(places))
+    return f"import asyncio, time\n\n{functions}def test_it():\n{calls}\n\ndef test_again():\n{calls}"
+
+
+def test_a_first_run_with_many_findings_is_told_how_to_forgive_them(suite: Suite) -> None:
+    result = suite(many(20))
+
+    result.assert_outcomes(passed=2, warnings=40)
+    result.stdout.fnmatch_lines(
+        [
+            "*= blocking =*",
+            "20 places block an event loop. To forgive them, and fail on what is new:",
+            "  pytest --blocking-baseline=blocking.txt --blocking-baseline-update",
+            "once, and from then on",
+            "  pytest --blocking-baseline=blocking.txt",
+        ]
+    )
+
+
+def test_a_few_findings_are_not_many(suite: Suite) -> None:
+    suite(many(19)).stdout.no_fnmatch_line("*To forgive them*")
