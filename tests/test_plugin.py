@@ -287,6 +287,14 @@ def test_passing_tests_show_their_timeline_on_demand(
     result.stdout.fnmatch_lines(["  fetch#1 Task-* |*|*s", "  fetch#2 Task-* |*|*s"])
 
 
+# What runs in the background has Ctrl-C ignored, and so have its children.
+INTERRUPTIBLE = """
+import signal, sys, pytest
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.exit(pytest.console_main())
+"""
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no signals to send there")
 def test_ctrl_c_ends_the_run_and_a_held_call_does_not_stop_it(
     make: Callable[[str], None],
@@ -321,7 +329,7 @@ def test_after_it():
 """
     )
     process = subprocess.Popen(
-        [sys.executable, "-m", "pytest", "-s", "-p", "no:cacheprovider"],
+        [sys.executable, "-c", INTERRUPTIBLE, "-s", "-p", "no:cacheprovider"],
         cwd=pytester.path,
         env=inner_environment,
         stdin=subprocess.PIPE,
@@ -337,7 +345,7 @@ def test_after_it():
     process.send_signal(signal.SIGINT)
     rest, _ = process.communicate("\n", timeout=60)
 
-    assert process.returncode == pytest.ExitCode.INTERRUPTED
+    assert process.returncode == pytest.ExitCode.INTERRUPTED, rest
     assert "KeyboardInterrupt" in rest
     assert "must not run" not in rest
     assert "INTERNALERROR" not in rest

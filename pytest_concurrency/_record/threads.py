@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 from .._frames import current_frames
 from .._places import callers, owner, place_of
@@ -40,13 +41,38 @@ def moving_threads(known: frozenset[int], *, exclude: int) -> Iterator[str]:
         exclude: The thread that asks.
     """
     names = {thread.ident: thread.name for thread in threading.enumerate()}
+    idle: Counter[Any] = Counter()
     for ident, frame in current_frames().items():
-        if ident == exclude or ident not in names or _is_at_rest(frame):
+        if ident == exclude or ident not in names:
+            continue
+        if _is_at_rest(frame):
+            idle[_pool_of(frame)] += 1
             continue
         if ident in known and owner(frame.f_code.co_filename) != "user":
             continue
         where = next(iter(callers(frame, 1)), None) or place_of(frame)
         yield f"thread {names[ident]!r} at {where.file}:{where.line} in {where.function}"
+
+    for pool, workers in idle.items():
+        if pool is not None and _idle(pool, workers) < workers:
+            yield "a worker thread that has been given a job"
+
+
+def _pool_of(frame: FrameType) -> Any:
+    """Return the executor for which a thread waits for a job, None where it waits for something else."""
+    while frame.f_back is not None and owner(frame.f_code.co_filename) == "own":
+        frame = frame.f_back
+    reference = frame.f_locals.get("executor_reference") if frame.f_code.co_name == "_worker" else None
+    return reference() if reference is not None else None
+
+
+def _idle(pool: Any, workers: int) -> int:
+    """Return how many of its workers *pool* itself takes for idle.
+
+    It counts one less from the moment in which it accepts a job, long before the worker is awake to begin with it.
+    """
+    count = getattr(getattr(pool, "_idle_semaphore", None), "_value", workers)
+    return int(count)
 
 
 def _is_at_rest(frame: FrameType) -> bool:
