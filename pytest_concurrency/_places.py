@@ -72,7 +72,10 @@ def callers(frame: FrameType | None, limit: int = 8) -> tuple[Place, ...]:
     return tuple(found)
 
 
-_LOOP_STEPS = frozenset({("events.py", "_run"), ("_run.py", "unrolled_run"), ("runners.py", "run")})
+_LOOP_STEPS = frozenset(
+    # Below a child process's first frame stand those of the process that it was forked from.
+    {("events.py", "_run"), ("_run.py", "unrolled_run"), ("runners.py", "run"), ("process.py", "_bootstrap")}
+)
 
 
 def _is_loop(frame: FrameType) -> bool:

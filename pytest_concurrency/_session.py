@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from ._child import Summons
 from ._errors import ConcurrencyError, OverlapError, ParallelismError
 from ._imports import when_imported
 from ._judge import exclusion, overlap, parallelism
 from ._record import thread_strands
 from ._record.cpu_clocks import CpuClocks
 from ._record.door import Doors, Rule
+from ._record.processes import Children
 from ._record.recorder import Recorder
 from ._record.targets import TargetError, resolve
 from ._record.thread_gate import ThreadGate
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from ._markers import Expectation
+    from ._record.journal import Journal, Start
     from ._trace import Block, Trace
 
 
@@ -53,10 +56,37 @@ class Session:
         self._expectations: list[Expectation] = []
         self._names: list[tuple[str, ...]] = []
         self._watched: dict[object, str] = {}
+        self._targets: dict[str, str] = {}
+        """What child processes are to watch -> the name that its spans carry."""
         self._undo = ExitStack()
+        self._children = Children(self.recorder, self._summon, self._forked)
 
     def start(self) -> None:
         """Begin to record on every loop that is there, and on those that come."""
+        self._undo.enter_context(self._children.record())
+        self._record_strands()
+
+    def record_as_child(self, journal: Journal, folder: str, origin: float) -> None:
+        """Record in a child process, for the one that started it: nobody is held and nothing is judged here."""
+        self.recorder.restart(journal)
+        self.recorder.origin = origin
+        self.recorder.in_body = True
+        self._undo.enter_context(self._children.record(folder))
+        self._record_strands()
+        self._forked()
+
+    def _forked(self) -> None:
+        """This is a child process now: whom the parent holds, and why, is not its affair."""
+        self.doors.doors.clear()
+        # Its own first strand is the process.
+        self.recorder.here()
+
+    def _summon(self, folder: str, start: Start) -> Summons:
+        targets = tuple((target, name) for target, name in self._targets.items())
+        clocks = self.recorder.clocks
+        return Summons(folder, start, self.recorder.origin, targets, clocks.most if clocks is not None else 0)
+
+    def _record_strands(self) -> None:
         self._undo.enter_context(thread_strands.record(self.recorder))
         self.doors.plain_gate = ThreadGate(self.doors)
         self._undo.enter_context(when_imported("asyncio", self._record_asyncio))
@@ -119,6 +149,7 @@ class Session:
         known = self._watched.get(key)
         if known is None:
             known = self._watched[key] = name or resolved.name
+            self._targets[resolved.name] = known
             named = (
                 resolved
                 if name is None
@@ -153,7 +184,7 @@ class Session:
 
     def trace(self) -> Trace:
         """Return what has been recorded so far."""
-        return self.recorder.trace()
+        return self._children.merged(self.recorder.trace())
 
     def judge(self) -> list[Judged]:
         """Return what became of each expectation."""

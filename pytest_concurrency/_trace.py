@@ -215,6 +215,8 @@ class Trace:
     """How many processors were free; None where nobody asked."""
     gil: bool | None = None
     """Whether only one thread at a time runs Python code; None where nobody asked."""
+    lost: tuple[str, ...] = ()
+    """What is not known, in words: a child process that was killed inside a call, or could not be watched."""
     watched: dict[str, str] = field(default_factory=dict)
     """Targets by the name that their spans carry -> the target as the user wrote it."""
 

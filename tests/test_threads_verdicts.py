@@ -204,7 +204,7 @@ def test_held(row: str, verdicts: dict[str, str]) -> None:
 
 
 QUIET = "held at the end for N s, until nothing else in the program could move."
-START = "Start all the threads before joining any; submit all the jobs before asking for any result."
+START = "Start all of them before joining any; submit all the jobs before asking for any result."
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from .._trace import Block, Job, Place, Span, Strand, Trace, Wait
     from .overlap import Verdict
 
-Kind = Literal["blocked", "lock", "pool", "workers", "in turn", "started in turn", "chain", "never suspended"]
+Kind = Literal[
+    "blocked", "lock", "pool", "workers", "processes", "chunk", "in turn", "started in turn", "chain", "never suspended"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ def cause_of(trace: Trace, verdict: Verdict) -> Cause | None:
     """Return what kept the calls of *verdict* apart, None where the trace does not show it."""
     spans = verdict.spans
     strands = {span.strand for span in spans}
-    by_workers = _workers(trace, verdict)
+    by_workers = _workers(trace, verdict) or _processes(trace, spans)
     if spans and len(strands) == 1 and len(spans) > 1:
         return by_workers or _pool(trace, spans) or _in_turn(trace, spans)
     block = _block_in(trace, verdict)
@@ -142,6 +144,20 @@ def _workers(trace: Trace, verdict: Verdict) -> Cause | None:
         return None
     chain = _chain(verdict)
     return Cause("in turn", chain.place if chain is not None else done[1].place)
+
+
+def _processes(trace: Trace, spans: tuple[Span, ...]) -> Cause | None:
+    """The calls were made in child processes: too few of those, or in too few of them."""
+    made = {span.strand: trace.strand(span.strand) for span in spans}
+    # A call that a line of the user's made is that line's affair, in whichever process.
+    if len(spans) < 2 or any(strand.kind != "process" for strand in made.values()) or any(s.caller for s in spans):
+        return None
+    first = next(iter(made.values()))
+    if len(made) < len(spans):
+        pool = [each for each in trace.strands if each.kind == "process" and each.place == first.place]
+        kind: Kind = "chunk" if len(made) == 1 and len(pool) > 1 else "processes"
+        return Cause(kind, first.place, size=len(pool) if kind == "chunk" else len(made))
+    return None
 
 
 def _on_one(jobs: list[Job]) -> list[tuple[Job, Job]]:

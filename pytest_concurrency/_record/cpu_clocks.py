@@ -29,6 +29,7 @@ class CpuClocks:
 
     def __init__(self, recorder: Recorder, most: int) -> None:
         self._recorder = recorder
+        self.most = most
         self._open: dict[int, tuple[int, int, int]] = {}
         # A reading takes some 100 microseconds: a million calls are not to be slowed by one each.
         self._left = most

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
+    from .journal import Journal
+
 
 @dataclass(slots=True, weakref_slot=True, eq=False)
 class LiveStrand:
@@ -87,7 +89,8 @@ class Recorder:
         self.clocks: CpuClocks | None = None
         """Reads what threads ask of the processors, where a verdict needs it."""
         self._clock = clock
-        self._origin = clock()
+        self.origin = clock()
+        """When the recording began, by the clock."""
         self._live: weakref.WeakKeyDictionary[object, LiveStrand] = weakref.WeakKeyDictionary()
         self._strands: list[LiveStrand] = []
         self._spans: list[LiveSpan] = []
@@ -97,6 +100,8 @@ class Recorder:
         self._uses: list[Use] = []
         self._releases: list[Release] = []
         self._clocks: list[Clock] = []
+        self.journal: Journal | None = None
+        """Where a child process tells its parent what it records."""
         self._creating = threading.local()
         # Two threads may meet a new strand at once; reentrant, since a finalizer may record in the middle of it.
         self._lock = threading.RLock()
@@ -106,9 +111,19 @@ class Recorder:
         """Whether this is the process that is recorded: a forked child has a copy, with locks that may stay shut."""
         return os.getpid() == self._pid
 
+    def restart(self, journal: Journal) -> None:
+        """Begin anew in a child process, which tells *journal* what it does; the names and the clock go on."""
+        names, clocks, in_body, origin = self.watched, self.clocks, self.in_body, self.origin
+        locators = self.locators
+        self.__init__(self.nodeid, self._clock)  # type: ignore[misc]  # all of it is the parent's, down to the lock
+        self.watched, self.in_body, self.origin, self.journal = names, in_body, origin, journal
+        self.locators = locators
+        if clocks is not None:
+            self.clocks = CpuClocks(self, clocks.most)
+
     def now(self) -> float:
         """Return the seconds since the recording began."""
-        return self._clock() - self._origin
+        return self._clock() - self.origin
 
     # Strands
 
@@ -161,6 +176,8 @@ class Recorder:
             live = LiveStrand(strand)
             self._strands.append(live)
             self._live[here.key] = live
+        if self.journal is not None:
+            self.journal.strand(live.strand)
         return live
 
     @contextmanager
@@ -191,6 +208,8 @@ class Recorder:
         """Say that a strand has ended."""
         if live.strand.last is None:
             live.strand = replace(live.strand, last=next_number(), end=self.now())
+            if self.journal is not None:
+                self.journal.strand(live.strand)
 
     # Jobs
 
@@ -243,6 +262,7 @@ class Recorder:
             live = LiveSpan(replace(span, id=len(self._spans) + 1), strand)
             self._spans.append(live)
             self._open[live.span.id] = live
+        self._tell_of(live)
         if self.clocks is not None:
             self.clocks.began(live)
         return live
@@ -252,12 +272,18 @@ class Recorder:
         if self.clocks is not None:
             self.clocks.ended(live)
         live.span = replace(live.span, done=next_number(), done_time=self.now(), outcome=outcome)
+        self._tell_of(live)
 
     def end(self, live: LiveSpan) -> None:
         """Close a span."""
         with self._lock:
             self._open.pop(live.span.id, None)
         live.span = replace(live.span, last=next_number(), end=self.now())
+        self._tell_of(live)
+
+    def _tell_of(self, live: LiveSpan) -> None:
+        if self.journal is not None:
+            self.journal.span(live.span)
 
     # What else happens
 
@@ -267,7 +293,7 @@ class Recorder:
             for live in tuple(self._open.values()):
                 if live.strand.strand.id == block.strand:
                     live.blocked = True
-        shift = self._origin
+        shift = self.origin
         self._blocks.append(replace(block, start=block.start - shift, end=block.end - shift))
 
     def add_use(self, use: Use) -> None:
@@ -277,6 +303,8 @@ class Recorder:
     def add_clock(self, clock: Clock) -> None:
         """Take down what a thread has asked of the processors."""
         self._clocks.append(clock)
+        if self.journal is not None:
+            self.journal.clock(clock)
 
     def add_release(self, release: Release) -> None:
         """Take down that held calls were let go."""

@@ -71,6 +71,7 @@ def overlap_message(trace: Trace, overlap: Overlap, verdict: Verdict, page: Page
         if cause is not None:
             paragraphs.append(page.wrapped(_cause(trace, cause, page)))
             paragraphs.append(page.wrapped(_way_out(trace, cause, overlap)))
+    paragraphs += [page.wrapped(text) for text in trace.lost]
     return "\n\n".join(paragraphs)
 
 
@@ -198,6 +199,11 @@ def _cause(trace: Trace, cause: Cause, page: Page) -> str:
     if cause.kind == "workers":
         workers = "One worker thread does" if cause.size == 1 else f"{cause.size} worker threads do"
         return f"{workers} all the jobs handed in at {at}: there are no more at once than workers."
+    if cause.kind == "processes":
+        processes = "One process makes" if cause.size == 1 else f"{cause.size} processes make"
+        return f"{processes} all the calls, started at {at}: there are no more at once than processes."
+    if cause.kind == "chunk":
+        return f"One process makes all the calls, though {cause.size} were started at {at}: all were in one chunk."
     if cause.kind == "chain":
         return "The next call never started, since its caller waits for the first: " + _chain(trace, cause.chain, page)
     if cause.kind == "started in turn":
@@ -223,13 +229,17 @@ def _way_out(trace: Trace, cause: Cause, overlap: Overlap) -> str:
             f" {'trio.to_thread.run_sync()' if on_trio else 'asyncio.to_thread()'}."
         )
     if cause.kind in ("in turn", "started in turn", "chain") and trace.backend is None:
-        return "Start all the threads before joining any; submit all the jobs before asking for any result."
+        return "Start all of them before joining any; submit all the jobs before asking for any result."
     if cause.kind in ("in turn", "started in turn", "chain"):
         return f"Start all of them before waiting for any: {together}."
     if cause.kind == "lock":
         return "Hold it for less: do the call outside, or allow more at once."
     if cause.kind == "workers":
         return f"Give the pool at least {overlap.at_least} workers."
+    if cause.kind == "processes":
+        return f"Give the pool at least {overlap.at_least} processes."
+    if cause.kind == "chunk":
+        return "Give map() a smaller chunksize, such as 1."
     if cause.kind == "pool":
         return f"Start at least {overlap.at_least} workers."
     return "Await something inside, or do the work in threads or processes."
@@ -266,5 +276,5 @@ def exclusion_message(trace: Trace, targets: Sequence[str], verdict: Exclusion, 
         )
     else:
         lines.append("Nothing keeps them apart: hold one lock around both calls, from start to end.")
-    text = "\n".join(page.wrapped(line) for line in lines)
+    text = "\n".join(page.wrapped(line) for line in (*lines, *trace.lost))
     return f"expected calls of {what} one at a time, saw 2 in progress together\n\n{drawing}\n\n{text}"

@@ -25,7 +25,7 @@ def parallelism_message(trace: Trace, asked: Parallel, verdict: Verdict, page: P
     paragraphs.append("\n".join(draw(trace, verdict.spans, width=page.width, style=page.style)))
     if verdict.loads:
         paragraphs.append("\n".join(_load_lines(trace, verdict)))
-    paragraphs += [page.wrapped(text) for text in _reason(trace, asked, verdict, page)]
+    paragraphs += [page.wrapped(text) for text in (*_reason(trace, asked, verdict, page), *trace.lost)]
     return "\n\n".join(paragraphs)
 
 
@@ -45,10 +45,7 @@ def _never_called(trace: Trace, asked: Parallel, verdict: Verdict) -> str:
     called = {span.name for span in verdict.spans}
     missing = [name for name in asked.targets if trace.watched.get(name, name) not in called]
     were = "was" if len(missing) == 1 else "were"
-    return (
-        f"{' and '.join(missing)} {were} never called in this process. What a child process calls is not seen: watch a"
-        " function that runs in threads, or in this process."
-    )
+    return f"{' and '.join(missing)} {were} never called, in this process or in a child that multiprocessing started."
 
 
 def _load_lines(trace: Trace, verdict: Verdict) -> list[str]:
@@ -87,7 +84,8 @@ def _reason(trace: Trace, asked: Parallel, verdict: Verdict, page: Page) -> list
 
 
 def _not_together(trace: Trace, asked: Parallel, verdict: Verdict, page: Page) -> list[str]:
-    if len({trace.strand(span.strand).thread for span in verdict.spans}) == 1 and trace.backend is not None:
+    threads = {(trace.strand(span.strand).pid, trace.strand(span.strand).thread) for span in verdict.spans}
+    if len(threads) == 1 and trace.backend is not None:
         strands = {trace.strand(span.strand).kind for span in verdict.spans}
         if strands <= {"asyncio-task", "trio-task", "callback"}:
             return ["They are tasks of one event loop: these take turns in one thread. Do it in threads or processes."]
