@@ -37,19 +37,19 @@ class CpuClocks:
     def began(self, live: LiveSpan) -> None:
         """A call has begun in this thread."""
         if live.strand.strand.kind in ("thread", "worker") and self._left > 0:
-            self._open[live.span.id] = (live.strand.strand.id, threading.get_ident(), threading.get_native_id())
+            self._open[live.id] = (live.strand.strand.id, threading.get_ident(), threading.get_native_id())
             self._read_all()
 
     def let_in(self, live: LiveSpan) -> None:
         """A call begins to work, after it was held."""
-        if live.span.id in self._open:
+        if live.id in self._open:
             self._read_all()
 
     def ended(self, live: LiveSpan) -> None:
         """Its work is done."""
-        if live.span.id in self._open:
+        if live.id in self._open:
             self._read_all()
-            self._open.pop(live.span.id, None)
+            self._open.pop(live.id, None)
 
     def _read_all(self) -> None:
         own = threading.get_ident()

@@ -52,19 +52,19 @@ class Door:
         self._inside: dict[int, LiveSpan] = {}
 
     def entered(self, live: LiveSpan) -> None:
-        self._inside[live.span.id] = live
+        self._inside[live.id] = live
 
     def left(self, live: LiveSpan) -> None:
-        self._inside.pop(live.span.id, None)
+        self._inside.pop(live.id, None)
 
     def wants(self, live: LiveSpan) -> bool:
         """Tell whether this call, which is about to begin or whose work is done, should be held."""
-        if self.settled or live.span.name not in self.rule.targets:
+        if self.settled or live.name not in self.rule.targets:
             return False
-        if live.span.outcome == "open":
+        if live.outcome == "open":
             return self.rule.at_start
         # One that kept the loop blocked proves nothing by staying; one that is being cancelled must go.
-        return not self.rule.at_start and not live.blocked and live.span.outcome in ("returned", "raised")
+        return not self.rule.at_start and not live.blocked and live.outcome in ("returned", "raised")
 
     def is_met(self, elsewhere: Iterable[tuple[str, tuple[int, int]]] = ()) -> bool:
         """Tell whether those inside now settle the verdict.
@@ -72,7 +72,7 @@ class Door:
         Args:
             elsewhere: Calls in progress in other processes: the name, and the process and its strand.
         """
-        inside = [(live.span.name, (0, live.span.strand)) for live in tuple(self._inside.values())] + list(elsewhere)
+        inside = [(live.name, (0, live.strand.strand.id)) for live in tuple(self._inside.values())] + list(elsewhere)
         strands = {strand for _, strand in inside}
         if self.rule.exclusive:
             return len(strands) >= 2
@@ -150,7 +150,7 @@ class Doors:
 
     def entered(self, live: LiveSpan) -> None:
         for door in self.doors:
-            if live.span.name in door.rule.targets:
+            if live.name in door.rule.targets:
                 door.entered(live)
                 for gate in tuple(self._occupied):
                     gate.nudge()
@@ -351,7 +351,7 @@ class WaitingRoom:
                 time=recorder.now(),
                 expectation=door.rule.expectation,
                 reason=reason,
-                spans=tuple(held.live.span.id for held in leaving),
+                spans=tuple(held.live.id for held in leaving),
                 waits=survey.waits,
                 pending=survey.pending,
             )

@@ -14,8 +14,8 @@ from inspect import CO_ASYNC_GENERATOR
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .._places import callers
-from .._sequence import next_number
+from .._places import callers, lines_to, places
+from .._sequence import new_counter, next_number
 from .._trace import Block, Clock, Job, Outcome, Place, Release, Span, Step, Strand, Trace, Use
 from .awaiting import innermost_alive
 from .cpu_clocks import CpuClocks, free_cores, has_gil
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
+    from .._places import Lines
     from .journal import Journal
     from .others import OtherProcesses
 
@@ -38,14 +39,63 @@ class LiveStrand:
     """The coroutines that led to its call that was held last (see `awaiting`)."""
 
 
-@dataclass(slots=True, eq=False)
 class LiveSpan:
-    """A span while it is open."""
+    """A span while it is being recorded: bare figures, since a call of a microsecond is not to cost many."""
 
-    span: Span
-    strand: LiveStrand
-    blocked: bool = False
+    let_in: float | None = None
+    done: int | None = None
+    done_time: float | None = None
+    last: int | None = None
+    end: float | None = None
+    outcome: Outcome = "open"
+    again: Place | None = None
+    blocked = False
     """It has kept its event loop blocked at least once."""
+    _span: Span | None = None
+
+    def __init__(
+        self,
+        number: int,
+        strand: LiveStrand,
+        name: str,
+        first: int,
+        start: float,
+        lines: Lines,
+        place: Place | None,
+    ) -> None:
+        self.id = number
+        self.strand = strand
+        self.name = name
+        self.first = first
+        self.start = start
+        self.lines = lines
+        self.place = place
+
+    @property
+    def span(self) -> Span:
+        """It as part of a trace."""
+        if self._span is not None:
+            return self._span
+        span = Span(
+            id=self.id,
+            strand=self.strand.strand.id,
+            name=self.name,
+            first=self.first,
+            start=self.start,
+            done=self.done,
+            done_time=self.done_time,
+            last=self.last,
+            end=self.end,
+            let_in=self.let_in,
+            outcome=self.outcome,
+            caller=places(self.lines),
+            again=self.again,
+            place=self.place,
+        )
+        if self.last is not None:
+            # Nothing about it changes any more.
+            self._span = span
+        return span
 
 
 @dataclass(slots=True, eq=False)
@@ -80,7 +130,10 @@ class Recorder:
 
     def __init__(self, nodeid: str = "", clock: Callable[[], float] = perf_counter) -> None:
         self.nodeid = nodeid
-        self._pid = os.getpid()
+        self.pid = os.getpid()
+        self.is_here = True
+        """Whether this is the process that is recorded: a forked child has a copy, with locks that may stay shut."""
+        _recorders.add(self)
         self.watched: dict[str, str] = {}
         self.locators: list[Callable[[], Here | None]] = []
         """Asked in order; the first that answers wins. A thread is the answer when none does."""
@@ -96,6 +149,7 @@ class Recorder:
         self._strands: list[LiveStrand] = []
         self._spans: list[LiveSpan] = []
         self._open: dict[int, LiveSpan] = {}
+        self._number = new_counter()
         self._jobs: list[LiveJob] = []
         self._blocks: list[Block] = []
         self._uses: list[Use] = []
@@ -106,13 +160,9 @@ class Recorder:
         self.others: OtherProcesses | None = None
         """What they tell."""
         self._creating = threading.local()
+        self._thread = threading.local()
         # Two threads may meet a new strand at once; reentrant, since a finalizer may record in the middle of it.
         self._lock = threading.RLock()
-
-    @property
-    def is_here(self) -> bool:
-        """Whether this is the process that is recorded: a forked child has a copy, with locks that may stay shut."""
-        return os.getpid() == self._pid
 
     def restart(self, journal: Journal, others: OtherProcesses) -> None:
         """Begin anew in a child process, which tells *journal* what it does; the names and the clock go on."""
@@ -126,10 +176,10 @@ class Recorder:
 
     def tell(self, journal: Journal, others: OtherProcesses) -> None:
         """Tell *journal* what happens from now on, so that child processes can read it, and what is open already."""
-        with self._lock:
-            self.journal, self.others = journal, others
-            for live in self._open.values():
-                journal.span(live.span)
+        # What begins from here on tells it itself; without the lock, which another thread may have as this one forks.
+        self.journal, self.others = journal, others
+        for live in tuple(self._open.values()):
+            journal.span(live.span)
 
     def now(self) -> float:
         """Return the seconds since the recording began."""
@@ -144,11 +194,17 @@ class Recorder:
             if here is not None:
                 break
         else:
-            thread = threading.current_thread()
-            here = Here(thread, "thread", thread.name, None)
+            return self._this_thread()
         if here.backend is not None and self.in_body and self.backend is None:
             self.backend = here.backend
         return self.strand_for(here)
+
+    def _this_thread(self) -> LiveStrand:
+        live: LiveStrand | None = getattr(self._thread, "live", None)
+        if live is None:
+            thread = threading.current_thread()
+            live = self._thread.live = self.strand_for(Here(thread, "thread", thread.name, None))
+        return live
 
     def strand_for(self, here: Here) -> LiveStrand:
         """Return the strand that *here* stands for; it begins now if it is new."""
@@ -255,24 +311,16 @@ class Recorder:
 
     # Spans
 
-    def begin(self, name: str, *, caller: FrameType | None = None, place: Place | None = None) -> LiveSpan:
+    def begin(self, name: str, caller: FrameType | None = None, place: Place | None = None) -> LiveSpan:
         """Open a span on the strand that runs here."""
-        strand = self.here()
-        span = Span(
-            id=0,
-            strand=strand.strand.id,
-            name=name,
-            first=next_number(),
-            start=self.now(),
-            caller=callers(caller) if caller is not None else (),
-            again=_again(strand, caller),
-            place=place,
-        )
-        with self._lock:
-            live = LiveSpan(replace(span, id=len(self._spans) + 1), strand)
-            self._spans.append(live)
-            self._open[live.span.id] = live
-        self._tell_of(live)
+        strand, lines = self.here(), lines_to(caller)
+        live = LiveSpan(self._number(), strand, name, next_number(), self._clock() - self.origin, lines, place)
+        if strand.chain:
+            live.again = _again(strand, caller)
+        self._spans.append(live)
+        self._open[live.id] = live
+        if self.journal is not None:
+            self.journal.span(live.span)
         if self.clocks is not None:
             self.clocks.began(live)
         return live
@@ -281,23 +329,23 @@ class Recorder:
         """Say that a call which was held at its start begins with its work now."""
         if self.clocks is not None:
             self.clocks.let_in(live)
-        live.span = replace(live.span, let_in=self.now())
+        live.let_in = self.now()
 
     def done(self, live: LiveSpan, outcome: Outcome) -> None:
         """Say that the work of a span has ended, though the call may still be held."""
         if self.clocks is not None:
             self.clocks.ended(live)
-        live.span = replace(live.span, done=next_number(), done_time=self.now(), outcome=outcome)
-        self._tell_of(live)
+        live.done = next_number()
+        live.done_time = self._clock() - self.origin
+        live.outcome = outcome
+        if self.journal is not None:
+            self.journal.span(live.span)
 
     def end(self, live: LiveSpan) -> None:
         """Close a span."""
-        with self._lock:
-            self._open.pop(live.span.id, None)
-        live.span = replace(live.span, last=next_number(), end=self.now())
-        self._tell_of(live)
-
-    def _tell_of(self, live: LiveSpan) -> None:
+        self._open.pop(live.id, None)
+        live.last = next_number()
+        live.end = self._clock() - self.origin
         if self.journal is not None:
             self.journal.span(live.span)
 
@@ -366,9 +414,20 @@ class Recorder:
 
 def _again(strand: LiveStrand, caller: FrameType | None) -> Place | None:
     """Return the line that makes this call and made the held one before it (see `Span.again`)."""
-    if not strand.chain:
-        return None
     if caller is not None and caller.f_code.co_flags & CO_ASYNC_GENERATOR:
         # It lives on between the calls that it makes, but what awaits it cannot be followed into it.
         return None
     return innermost_alive(strand.chain)
+
+
+_recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for recorder in tuple(_recorders):
+        # The recorders of the parent; one that has begun anew here may stay.
+        recorder.is_here = recorder.pid == os.getpid()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -6,7 +6,7 @@ import functools
 import inspect
 import sys
 from contextlib import ExitStack, contextmanager
-from types import FunctionType
+from types import CoroutineType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 from .._trace import Outcome, Place
@@ -98,12 +98,14 @@ class Calls:
 
     def begin(self, frame: FrameType | None) -> LiveSpan:
         live = self._recorder.begin(self.name, caller=frame, place=self.place)
-        self._doors.entered(live)
+        if self._doors.doors:
+            self._doors.entered(live)
         return live
 
     def end(self, live: LiveSpan) -> None:
         self._recorder.end(live)
-        self._doors.left(live)
+        if self._doors.doors:
+            self._doors.left(live)
 
     async def hold(self, live: LiveSpan, outcome: Outcome, pending: BaseException | None = None) -> None:
         """Say that the work is done, and wait at the door as long as a verdict needs it."""
@@ -112,19 +114,28 @@ class Calls:
 
     def _plain(self, *args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
-        if not self._recorder.is_here:
+        recorder = self._recorder
+        if not recorder.is_here:
             return self.original(*args, **kwargs)
-        live = self.begin(_caller())
+        live = recorder.begin(self.name, sys._getframe(1).f_back, self.place)
+        doors = self._doors if self._doors.doors else None
         try:
-            self._doors.hold_at_start(live)
+            if doors is not None:
+                doors.entered(live)
+                doors.hold_at_start(live)
             result = self.original(*args, **kwargs)
         except BaseException as error:
             self._leave(live, outcome_of(error), error)
             raise
-        if inspect.iscoroutine(result):
+        if type(result) is CoroutineType:
             # A decorator's plain wrapper around a coroutine function: the call lasts until it has been awaited.
             return self._awaited(live, result)
-        self._leave(live, "returned")
+        if doors is None:
+            # Nobody holds it: a call of a microsecond is not to cost many.
+            recorder.done(live, "returned")
+            recorder.end(live)
+        else:
+            self._leave(live, "returned")
         return result
 
     def _leave(self, live: LiveSpan, outcome: Outcome, error: BaseException | None = None) -> None:
@@ -132,7 +143,7 @@ class Calls:
         self._recorder.done(live, outcome)
         try:
             # Ctrl-C and the like want out.
-            if error is None or isinstance(error, Exception):
+            if self._doors.doors and (error is None or isinstance(error, Exception)):
                 self._doors.hold_plain(live)
         finally:
             self.end(live)
@@ -147,11 +158,11 @@ class Calls:
             result = await coroutine
             await self.hold(live, "returned")
         except GeneratorExit:
-            if live.span.done is None:
+            if live.done is None:
                 self._recorder.done(live, "closed")
             raise
         except BaseException as error:
-            if live.span.done is None:
+            if live.done is None:
                 await self.hold(live, outcome_of(error), error)
             raise
         finally:
