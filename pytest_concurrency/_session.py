@@ -88,9 +88,10 @@ class Session:
 
     def _record_strands(self) -> None:
         self._undo.enter_context(thread_strands.record(self.recorder))
-        self.doors.plain_gate = ThreadGate(self.doors)
+        self.doors.plain_gates.append(ThreadGate(self.doors))
         self._undo.enter_context(when_imported("asyncio", self._record_asyncio))
         self._undo.enter_context(when_imported("trio", self._record_trio))
+        self._undo.enter_context(when_imported("gevent", self._record_gevent))
         # Whoever is still held when recording ends must not stay so.
         self._undo.callback(self.doors.release_all)
 
@@ -101,6 +102,11 @@ class Session:
 
     def _record_trio(self) -> None:
         from ._record import trio as source
+
+        self._undo.enter_context(source.record(self.recorder, self.doors))
+
+    def _record_gevent(self) -> None:
+        from ._record import gevent as source
 
         self._undo.enter_context(source.record(self.recorder, self.doors))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,6 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .._imports import when_imported
+from .._originals import get_ident, thread_local
 from .._sequence import next_number
 from .._trace import Block
 from . import audit
@@ -89,7 +89,7 @@ class Guard:
         self._sampler = Sampler(self._clocks, clock, self._may, self._fail)
         self._turns = Turns(self._clocks, clock, self._weigh, self._late, self._sampler)
         self._imports = ImportTimer()
-        self._local = threading.local()
+        self._local = thread_local()
         self._undo = ExitStack()
         self._armed = False
         self._checked = False
@@ -200,7 +200,7 @@ class Guard:
         backend = running_backend()
         if backend is None or not self._active:
             return
-        if threading.get_ident() not in LOOP_THREADS and backend != "trio":
+        if get_ident() not in LOOP_THREADS and backend != "trio":
             self._turns.unwatched.add(f"{type(running_loop()).__module__}.{type(running_loop()).__qualname__}")
         known = audit.EVENTS[event]
         if self._turns.weighing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
+from .._originals import get_ident
 from .clocks import between
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Lane:
     def __init__(self, backend: str, loop: Any, clocks: ThreadClocks, on_late: Callable[..., None]) -> None:
         self.backend = backend
         self.loop = loop
-        self.thread = threading.get_ident()
+        self.thread = get_ident()
         self.native = threading.get_native_id()
         self.began = 0.0
         """When the present turn began; 0 while the loop waits for something to do."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _thread
 import os
 import sys
 import threading
@@ -11,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .._frames import current_frames
+from .._originals import RLock, allocate_lock, get_ident, start_new_thread
 from .frames import locate, module_of
 from .lanes import LATE
 from .overdue import Sample, kernel_kind
@@ -52,7 +52,7 @@ class Sampler:
         self._stop: Any = None
         self._ended: Any = None
         self._native = 0
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self.failed = False
 
     def add(self, lane: Lane) -> None:
@@ -67,7 +67,7 @@ class Sampler:
 
     def here(self) -> Lane | None:
         """Return the lane of this thread, the innermost if there are several."""
-        thread = threading.get_ident()
+        thread = get_ident()
         found = None
         for lane in tuple(self._lanes.values()):
             if lane.thread == thread:
@@ -77,13 +77,13 @@ class Sampler:
     def _start(self) -> None:
         with self._lock:
             if self._stop is None:
-                stop, ended = _thread.allocate_lock(), _thread.allocate_lock()
+                stop, ended = allocate_lock(), allocate_lock()
                 stop.acquire()
                 ended.acquire()
                 self._stop, self._ended = stop, ended
                 _running.add(self)
                 # Not a `threading.Thread`: tests that count those are not to find one of ours.
-                _thread.start_new_thread(self._run, (stop, ended))
+                start_new_thread(self._run, (stop, ended))
 
     def stop(self) -> None:
         """End the thread and wait until it has."""
@@ -96,7 +96,7 @@ class Sampler:
 
     def _wait_until_gone(self) -> None:
         """Wait until the system, too, counts the thread no more: a fork is warned of by that count."""
-        pause = _thread.allocate_lock()
+        pause = allocate_lock()
         pause.acquire()
         for _ in range(1000):
             try:
@@ -113,7 +113,7 @@ class Sampler:
     def forget(self) -> None:
         """In a forked child there is neither the thread nor any of the loops' threads."""
         self._stop = None
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self._lanes.clear()
 
     def _run(self, stop: Any, ended: Any) -> None:

@@ -7,12 +7,12 @@ happens in it is two looks at a clock.
 from __future__ import annotations
 
 import sys
-import threading
 from contextlib import ExitStack, contextmanager
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 from .._imports import when_imported
+from .._originals import thread_local
 from .._patching import patched
 from .clocks import between
 from .lanes import STALE, Lane
@@ -84,7 +84,7 @@ class Turns:
         self._weigh = weigh
         self._on_late = on_late
         self._sampler = sampler
-        self._local = threading.local()
+        self._local = thread_local()
         self._running = 0
         self.seen = 0
         """How many loops have run since `begin_count`."""

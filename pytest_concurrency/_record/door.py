@@ -117,7 +117,8 @@ class Doors:
         self.doors: list[Door] = []
         self.find_gate: list[Callable[[], Gate | None]] = []
         """Asked in order for the gate of the loop that runs in this thread."""
-        self.plain_gate: PlainGate | None = None
+        self.plain_gates: list[PlainGate] = []
+        """Asked in order for the one that may hold a call which nobody awaits."""
         self._occupied: set[Gate | PlainGate] = set()
 
     def add(self, rule: Rule) -> None:
@@ -153,13 +154,14 @@ class Doors:
 
     def hold_plain(self, live: LiveSpan) -> None:
         """Return when no door wants to keep this call, which is nobody's to await."""
-        gate = self.plain_gate
         for door in self.doors:
             if live.span.name not in door.rule.targets or not door.wants(live):
                 continue
             if door.is_met():
                 self.settle(door)
-            elif gate is not None and gate.is_here():
+                continue
+            gate = next((gate for gate in self.plain_gates if gate.is_here()), None)
+            if gate is not None:
                 self._occupied.add(gate)
                 gate.hold(door, live)
 

@@ -14,6 +14,7 @@ from inspect import CO_ASYNC_GENERATOR
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .._originals import RLock, get_ident, thread_local
 from .._places import callers
 from .._sequence import next_number
 from .._trace import Block, Clock, Job, Outcome, Place, Release, Span, Step, Strand, Trace, Use
@@ -102,9 +103,9 @@ class Recorder:
         self._clocks: list[Clock] = []
         self.journal: Journal | None = None
         """Where a child process tells its parent what it records."""
-        self._creating = threading.local()
+        self._creating = thread_local()
         # Two threads may meet a new strand at once; reentrant, since a finalizer may record in the middle of it.
-        self._lock = threading.RLock()
+        self._lock = RLock()
 
     @property
     def is_here(self) -> bool:
@@ -140,6 +141,17 @@ class Recorder:
             self.backend = here.backend
         return self.strand_for(here)
 
+    def here_in_thread(self, thread: threading.Thread, *, foreign: bool = False) -> LiveStrand:
+        """Return the strand of *thread*, which is about to begin or to do a job; it may be a greenlet in disguise."""
+        here = next((found for found in (locate() for locate in self.locators) if found is not None), None)
+        if here is None:
+            return self.strand_for(Here(thread, "thread", thread.name, None, foreign=foreign))
+        live = self.strand_for(here)
+        self.rename(live, thread.name)
+        if foreign:
+            live.strand = replace(live.strand, started_by_test=False)
+        return live
+
     def strand_for(self, here: Here) -> LiveStrand:
         """Return the strand that *here* stands for; it begins now if it is new."""
         live = self._live.get(here.key)
@@ -166,7 +178,7 @@ class Recorder:
                 kind=here.kind,
                 name=here.name,
                 pid=os.getpid(),
-                thread=threading.get_ident(),
+                thread=get_ident(),
                 parent=parent.strand.id if parent is not None else None,
                 first=next_number(),
                 start=self.now(),
@@ -235,6 +247,10 @@ class Recorder:
     def open_jobs(self) -> tuple[Job, ...]:
         """Return the jobs that are being done."""
         return tuple(live.job for live in tuple(self._jobs) if live.job.last is None)
+
+    def keys_of(self, kind: str) -> list[Any]:
+        """Return what stands for the strands of a kind that are still alive."""
+        return [key for key, live in tuple(self._live.items()) if live.strand.kind == kind]
 
     def key_of(self, strand: int) -> object:
         """Return what stands for a strand: its task or thread; None where it is gone."""

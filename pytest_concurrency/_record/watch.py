@@ -201,11 +201,12 @@ class AsyncGeneratorCall:
 
 def _caller() -> FrameType | None:
     """Return the frame that called the watched function: above this one stand the hook and the trampoline."""
-    return sys._getframe(3)
+    # It may be none: a greenlet or a thread can begin with the function itself.
+    return sys._getframe(2).f_back
 
 
 def outcome_of(error: BaseException) -> Outcome:
     """Return how a call that ended with *error* ended; no event loop is imported to find out."""
-    libraries = ("asyncio", "trio", "concurrent")
+    libraries = ("asyncio", "trio", "concurrent", "greenlet")
     names = {cls.__name__ for cls in type(error).__mro__ if cls.__module__.partition(".")[0] in libraries}
-    return "cancelled" if names & {"CancelledError", "Cancelled"} else "raised"
+    return "cancelled" if names & {"CancelledError", "Cancelled", "GreenletExit"} else "raised"

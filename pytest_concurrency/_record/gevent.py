@@ -1,0 +1,125 @@
+"""Strands and steps of gevent's greenlets. The outermost greenlet of a thread is that thread."""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from gevent import Greenlet
+from gevent._hub_local import get_hub_if_exists
+from gevent.hub import Hub
+from greenlet import getcurrent, gettrace, settrace
+
+from .._sequence import next_number
+from .._trace import Step
+from .gevent_gate import HubGates
+from .recorder import Here
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .door import Doors
+    from .recorder import LiveStrand, Recorder
+
+_POOL_THREAD = "gevent.threadpool"
+
+
+@contextmanager
+def record(recorder: Recorder, doors: Doors) -> Iterator[None]:
+    """Tell *recorder* of every greenlet, and give *doors* a gate in every hub, for the length of the `with` block."""
+    watcher = _Watcher(recorder)
+    gates = HubGates(doors)
+    with ExitStack() as undo:
+        recorder.locators.append(watcher.locate)
+        undo.callback(recorder.locators.remove, watcher.locate)
+        doors.plain_gates.insert(0, gates)
+        undo.callback(doors.plain_gates.remove, gates)
+        undo.callback(watcher.stop)
+        Greenlet.add_spawn_callback(watcher.spawned)
+        undo.callback(Greenlet.remove_spawn_callback, watcher.spawned)
+        yield
+
+
+class _Watcher:
+    """Writes down when greenlets start, step and end."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._begun: weakref.WeakKeyDictionary[Any, tuple[int, float]] = weakref.WeakKeyDictionary()
+        self._stopped = False
+        # One object, to be known again.
+        self._tracer = self._switched
+        self._asyncio = sys.modules.get("_asyncio")
+
+    def stop(self) -> None:
+        # In another thread the tracer stays until its next step: only there can it be taken out.
+        self._stopped = True
+        if gettrace() is self._tracer:
+            settrace(None)
+
+    def locate(self) -> Here | None:
+        current = getcurrent()
+        if current.parent is None or _is_pool_thread(current) or get_hub_if_exists() is None:
+            return None
+        if self._runs_asyncio():
+            # Its tasks may use greenlets for ends of their own.
+            return None
+        if isinstance(current, Hub):
+            return Here(current, "callback", "hub callbacks", "gevent")
+        return self._here_of(current)
+
+    def _runs_asyncio(self) -> bool:
+        module = self._asyncio = self._asyncio or sys.modules.get("_asyncio")
+        return module is not None and module._get_running_loop() is not None
+
+    def _here_of(self, greenlet: Any) -> Here:
+        known = self._recorder.known(greenlet)
+        name = "" if known is not None else getattr(greenlet, "name", "") or "greenlet"
+        return Here(greenlet, "greenlet", name, "gevent")
+
+    def spawned(self, greenlet: Any) -> None:
+        """A greenlet is about to be started; this runs where it is."""
+        recorder = self._recorder
+        if self._stopped or not recorder.is_here:
+            return
+        self._trace_here()
+        by = recorder.here()
+        with recorder.creating(by, root=False, caller=sys._getframe(1)):
+            live = recorder.strand_for(self._here_of(greenlet))
+        if gettrace() is not self._tracer:
+            # Somebody else is told of the switches in this thread: then only the end of the greenlet is known.
+            greenlet.rawlink(lambda _: recorder.end_strand(live))
+
+    def _trace_here(self) -> None:
+        if gettrace() is None:
+            settrace(self._tracer)
+
+    def _switched(self, event: str, args: Any) -> None:
+        # What is raised here would be raised in the program.
+        try:
+            if self._stopped:
+                settrace(None)
+                return
+            origin, target = args
+            self._paused(origin)
+            if target.parent is not None:
+                self._begun[target] = (next_number(), self._recorder.now())
+        except Exception:
+            self._stopped = True
+
+    def _paused(self, greenlet: Any) -> None:
+        begun = self._begun.pop(greenlet, None)
+        live: LiveStrand | None = self._recorder.known(greenlet)
+        if live is None:
+            return
+        if begun is not None:
+            live.steps.append(Step(begun[0], next_number(), begun[1], self._recorder.now()))
+        if greenlet.dead:
+            self._recorder.end_strand(live)
+
+
+def _is_pool_thread(greenlet: Any) -> bool:
+    """Tell whether *greenlet* is what a thread of gevent's own pool runs: it is that thread."""
+    return type(greenlet).__module__ == _POOL_THREAD
