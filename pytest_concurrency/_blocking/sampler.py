@@ -14,7 +14,7 @@ from .._originals import RLock, allocate_lock, get_ident, start_new_thread
 from .frames import locate, module_of
 from .lanes import LATE
 from .overdue import Sample, kernel_kind
-from .policy import allowed_in, innocent, is_debugged
+from .policy import allowed_in, allowed_under, innocent, is_debugged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _EVERY = 0.005
 _LINGER = 40
 """Looks without any loop after which the thread ends; a suite that runs a loop per test keeps one thread."""
+_LEFT = 400
+"""Looks after which a thread that does not come back to its hub is looked at no more."""
 _MOST = 200
 # Ours, from before any wrapper: a fork is not to be told of the looks that come before it.
 _stat = os.stat
@@ -143,6 +145,8 @@ class Sampler:
                 frames = frames or current_frames()
                 self._knock(lane, frames.get(lane.thread))
                 continue
+            if lane.in_thread is not None and not self._is_in_turn(lane):
+                continue
             began = lane.began
             if began and self._clock() - began >= LATE and len(lane.samples) < _MOST:
                 frames = frames or current_frames()
@@ -151,6 +155,28 @@ class Sampler:
                 if sample is not None and lane.began == began:
                     lane.add(sample)
         del frames
+
+    def _is_in_turn(self, lane: Lane) -> bool:
+        """Tell whether a hub's thread runs a greenlet, as far as is known: its own affairs are no part of a turn."""
+        if lane.in_thread is not None and lane.in_thread():
+            if lane.began and not lane.paused:
+                # What was seen of the turn is weighed up to here.
+                lane.closed = self._clocks.read_of(lane.native) if lane.samples else None
+                if lane.closed is None:
+                    lane.samples.clear()
+            lane.paused += 1
+            if lane.paused > _LEFT:
+                # Until the hub comes by again, or somebody starts a greenlet.
+                self.discard(lane)
+            return False
+        if lane.paused:
+            # The hub goes on in the middle of what it was doing, and does not tell: a new turn.
+            lane.paused = 0
+            lane.end(self._clock())
+            reading = self._clocks.read_of(lane.native)
+            if reading is not None:
+                lane.reading, lane.began = reading, reading.wall
+        return True
 
     def _knock(self, lane: Lane, frame: FrameType | None) -> None:
         """Begin a turn of a loop that does not tell: it ends when the loop comes round to our callback."""
@@ -171,6 +197,13 @@ class Sampler:
         if frame is None:
             return None
         step, others, context, task = _step_of(frame)
+        if lane.running is not None:
+            if module_of(frame) == "gevent.hub":
+                # The hub itself, which waits or hands over.
+                return None
+            lane.last = running = lane.running(lane.last)
+            # Nobody that is known: then no two looks have seen the same.
+            step, task = (running, getattr(running(), "name", None)) if running is not None else (object(), None)
         kernel = self._kernel(lane.native)
         reading = self._clocks.read_of(lane.native) or self._clocks.read()._replace(cpu=0.0, queued=0.0)
         site = locate(frame, "")
@@ -179,7 +212,10 @@ class Sampler:
         kind = kernel_kind(kernel) or "cpu"
         if innocent(kind, site.inner) is not None or is_debugged(site.step):
             return None
-        expression, allowed = _expression(site), allowed_in(context) or self._allowed(site, site.call)
+        expression, allowed = (
+            _expression(site),
+            allowed_in(context) or allowed_under(frame) or self._allowed(site, site.call),
+        )
         return Sample(
             reading=reading,
             step=step,

@@ -62,9 +62,7 @@ class HubView:
         self._locks = {id(each._block): each for each in found if isinstance(each, RLock)}
         self._by = {g: watcher for watcher in self._watchers for g in _behind(watcher.callback)}
         own = [self._main, *recorder.keys_of("greenlet")]
-        self._greenlets = {
-            key_of(each): each for each in own if not each.dead and (each is self._main or outermost(each) is self._main)
-        }
+        self._greenlets = {key_of(each): each for each in own if not each.dead and outermost(each) is self._main}
         self.graph = WaitGraph({key: self._look(key, each) for key, each in self._greenlets.items()}, held, recorder)
 
     # What could still move
@@ -160,14 +158,15 @@ def outermost(each: Any) -> Any:
 def _existing(types: tuple[type, ...]) -> list[Any]:
     """Return every living object of these types."""
     everything = gc.get_objects()
-    wanted = {id(each) for kind in types for each in _with_subclasses(kind)}
+    wanted = {id(kind) for base in types for kind in _with_subclasses(base)}
     # There may be a million of them: no step of Python for each. By number, since a class may define how it compares.
     return list(compress(everything, map(wanted.__contains__, map(id, map(type, everything)))))
 
 
 def _with_subclasses(kind: type) -> Iterator[type]:
     yield kind
-    for each in type.__subclasses__(kind):
+    subclasses: list[type] = type.__subclasses__(kind)
+    for each in subclasses:
         yield from _with_subclasses(each)
 
 
