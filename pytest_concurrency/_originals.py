@@ -24,6 +24,7 @@ start_new_thread = _original("_thread", "start_new_thread")
 RLock = _original("_thread", "RLock")
 """Belongs to a thread, and so to all its greenlets: nobody may switch between them while it is taken."""
 thread_local = _original("_thread", "_local")
+sleep = _original("time", "sleep")
 
 
 def is_patched(module: str) -> bool:

@@ -19,7 +19,7 @@ from .early import sleep_announced
 from .frames import Site, locate, started_at
 from .imports import ImportTimer
 from .kinds import CALLS, instead
-from .loops import LIBRARIES, LOOP_THREADS, running_backend, running_loop, running_task
+from .loops import LIBRARIES, LOOP_THREADS, is_cooperative, running_backend, running_loop, running_task
 from .overdue import called, explain
 from .policy import Policy, allowed_here, innocent, is_debugged, is_importing
 from .sampler import Sampler
@@ -243,6 +243,8 @@ class Guard:
         if not self._active or backend is None or getattr(self._local, "inside", False):
             return None
         if kind in WEIGHED and self._imports.importing:
+            return None
+        if backend == "gevent" and is_cooperative(name):
             return None
         if isinstance(detail, Maybe) or (kind in WEIGHED and kind in self._policy.blocking.past_threshold):
             self._local.inside = True

@@ -6,6 +6,8 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+from .._originals import is_patched
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -56,6 +58,21 @@ def _on_hub() -> bool:
         return type(current).__module__ != "gevent.threadpool"
     # The outermost greenlet is the thread itself: it keeps nobody waiting unless somebody is ready to run.
     return hub.loop is not None and bool(hub.loop._callbacks)
+
+
+# Modules whose calls wait in the hub once gevent has patched them, and which patch that is.
+_PATCHES = {
+    **{name: name for name in ("socket", "ssl", "select", "selectors", "subprocess", "threading")},
+    "concurrent": "threading",
+}
+
+
+def is_cooperative(call: str) -> bool:
+    """Tell whether *call*, made in a greenlet, waits in the hub and so keeps nobody from running."""
+    if call.startswith("os.wait"):
+        return is_patched("os")
+    patch = _PATCHES.get(call.partition(".")[0])
+    return patch is not None and is_patched(patch)
 
 
 def running_loop() -> Any:

@@ -11,7 +11,17 @@ if TYPE_CHECKING:
     from .overlap import Verdict
 
 Kind = Literal[
-    "blocked", "lock", "pool", "workers", "processes", "chunk", "in turn", "started in turn", "chain", "never suspended"
+    "blocked",
+    "lock",
+    "pool",
+    "greenlets",
+    "workers",
+    "processes",
+    "chunk",
+    "in turn",
+    "started in turn",
+    "chain",
+    "never suspended",
 ]
 
 
@@ -48,6 +58,7 @@ def cause_of(trace: Trace, verdict: Verdict) -> Cause | None:
         return _started_in_turn(verdict.strands)
     return (
         _lock(verdict)
+        or _greenlets(verdict)
         or by_workers
         or _pool(trace, spans)
         or _chain(verdict)
@@ -106,6 +117,15 @@ def _lock(verdict: Verdict) -> Cause | None:
             waiting = sum(other.resource == wait.resource for other in waits)
             return Cause("lock", wait.place, wait=wait, holder=holder, waiting=waiting, size=len(wait.on))
     return None
+
+
+def _greenlets(verdict: Verdict) -> Cause | None:
+    """The calls are made by a pool's greenlets, and the next one waits for a place in it."""
+    if verdict.release is None:
+        return None
+    inside = {span.strand for span in verdict.spans if span.id in verdict.release.spans}
+    waits = [wait for wait in verdict.release.waits if wait.kind == "pool" and inside & set(wait.on)]
+    return Cause("greenlets", waits[0].place, size=len(waits[0].on)) if waits else None
 
 
 def _pool(trace: Trace, spans: tuple[Span, ...]) -> Cause | None:

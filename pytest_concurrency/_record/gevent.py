@@ -13,17 +13,21 @@ from gevent.hub import Hub
 from greenlet import getcurrent, gettrace, settrace
 
 from .._sequence import next_number
-from .._trace import Step
+from .._trace import Step, Use
 from .gevent_gate import HubGates
+from .gevent_view import queue_read_in
 from .recorder import Here
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import FrameType
 
     from .door import Doors
     from .recorder import LiveStrand, Recorder
 
 _POOL_THREAD = "gevent.threadpool"
+_MOST_CALLS = 100
+"""Calls of one greenlet that are looked at: what is done a hundred times is done the same way."""
 
 
 @contextmanager
@@ -34,6 +38,8 @@ def record(recorder: Recorder, doors: Doors) -> Iterator[None]:
     with ExitStack() as undo:
         recorder.locators.append(watcher.locate)
         undo.callback(recorder.locators.remove, watcher.locate)
+        recorder.callers.append(watcher.calls)
+        undo.callback(recorder.callers.remove, watcher.calls)
         doors.plain_gates.insert(0, gates)
         undo.callback(doors.plain_gates.remove, gates)
         undo.callback(watcher.stop)
@@ -48,6 +54,7 @@ class _Watcher:
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self._begun: weakref.WeakKeyDictionary[Any, tuple[int, float]] = weakref.WeakKeyDictionary()
+        self._calls: weakref.WeakKeyDictionary[LiveStrand, int] = weakref.WeakKeyDictionary()
         self._stopped = False
         # One object, to be known again.
         self._tracer = self._switched
@@ -91,6 +98,21 @@ class _Watcher:
         if gettrace() is not self._tracer:
             # Somebody else is told of the switches in this thread: then only the end of the greenlet is known.
             greenlet.rawlink(lambda _: recorder.end_strand(live))
+
+    def calls(self, live: LiveStrand, caller: FrameType | None) -> None:
+        """A greenlet is about to make a call; from the second one on it may have fetched what for from a queue.
+
+        The queues are written in C and cannot be told of: what the calling function does is read from its code.
+        """
+        if live.strand.kind not in ("greenlet", "worker") or not isinstance(getcurrent(), Greenlet):
+            return
+        calls = self._calls[live] = self._calls.get(live, 0) + 1
+        if not 1 < calls <= _MOST_CALLS:
+            return
+        found = queue_read_in(caller)
+        if found is not None:
+            queue, place = found
+            self._recorder.add_use(Use(live.strand.id, "took", "queue", id(queue), next_number(), place))
 
     def _trace_here(self) -> None:
         if gettrace() is None:

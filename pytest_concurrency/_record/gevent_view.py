@@ -24,7 +24,7 @@ from gevent.timeout import Timeout
 from greenlet import greenlet
 
 from .._originals import is_patched
-from .._places import callers, outward, owner
+from .._places import callers, outward, owner, place_of
 from .door import Timers
 from .lock_lines import locks_held_in
 from .wait_graph import Look, WaitGraph
@@ -33,10 +33,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from types import FrameType
 
+    from .._trace import Place
     from .recorder import Recorder
 
 _OTHERS = {"io": "a socket", "async_": "a worker", "child": "a worker", "stat": "a worker"}
 """Kinds of watchers that bring something from outside, and what to call it."""
+
+
+# Python's own too, which a patched process uses.
+_OWNED: tuple[Any, ...] = (RLock, threading._RLock)
+"""Locks that know who has taken them."""
 
 
 def key_of(current: Any) -> Any:
@@ -54,12 +60,12 @@ class HubView:
         self._recorder = recorder
         self._held = held
         self._main = outermost(hub)
-        found = _existing((hub.loop.WatcherType, AbstractLinkable, SimpleQueue, Group, RLock))
+        found = _existing((hub.loop.WatcherType, AbstractLinkable, SimpleQueue, Group, *_OWNED))
         self._watchers = [each for each in found if isinstance(each, hub.loop.WatcherType) and _is_on(each, hub)]
         self._waiting = dict(_awaited(found))
         self._groups = {id(each._empty_event): each for each in found if isinstance(each, Group)}
         self._pools = {id(each._semaphore): each for each in found if isinstance(each, Pool)}
-        self._locks = {id(each._block): each for each in found if isinstance(each, RLock)}
+        self._locks = {id(each._block): each for each in found if isinstance(each, _OWNED)}
         self._by = {g: watcher for watcher in self._watchers for g in _behind(watcher.callback)}
         own = [self._main, *recorder.keys_of("greenlet")]
         self._greenlets = {key_of(each): each for each in own if not each.dead and outermost(each) is self._main}
@@ -140,12 +146,17 @@ class HubView:
 
     def _holders(self, lock: Any) -> tuple[Any, ...]:
         """Return the held ones that have taken *lock*."""
-        if isinstance(lock, RLock):
-            return tuple(key for key in self._held if lock._owner is self._greenlets.get(key))
+        if isinstance(lock, _OWNED):
+            return tuple(key for key in self._held if _is_owner(lock._owner, self._greenlets.get(key)))
         frames = {key: self._greenlets[key].gr_frame for key in self._held if key in self._greenlets}
         # A semaphore does not know who has taken it; the code does.
         sure = tuple(key for key, frame in frames.items() if any(lock is mine for mine in locks_held_in(frame)))
         return sure or tuple(key for key, frame in frames.items() if any(lock is each for each in _values(frame)))
+
+
+def _is_owner(one: Any, each: Any) -> bool:
+    # Python's own lock takes the thread's number, which is the greenlet's address in a patched process.
+    return each is not None and (one is each or one == id(each))
 
 
 def outermost(each: Any) -> Any:
@@ -203,9 +214,21 @@ def _awaits(each: Any, other: Any) -> bool:
     return (by is not None and by() is each) or any(other is value for value in _values(each.gr_frame))
 
 
-def _values(frame: FrameType | None) -> Iterator[Any]:
-    """Yield what the user's functions on a greenlet's stack have names for, one level deep."""
+def queue_read_in(frame: FrameType | None) -> tuple[Any, Place] | None:
+    """Return the queue that one of the user's functions on the stack reads from, and where that function is."""
     for each in outward(frame):
+        if "get" in each.f_code.co_names and owner(each.f_code.co_filename) == "user":
+            found = next((value for value in _values(each, deep=False) if isinstance(value, SimpleQueue)), None)
+            if found is not None:
+                return found, place_of(each)
+    return None
+
+
+def _values(frame: FrameType | None, *, deep: bool = True) -> Iterator[Any]:
+    """Yield what the user's functions on a greenlet's stack have names for, one level deep."""
+    for each in outward(frame) if deep else (frame,):
+        if each is None:
+            continue
         if owner(each.f_code.co_filename) != "user":
             continue
         code = each.f_code

@@ -84,6 +84,8 @@ class Recorder:
         self.watched: dict[str, str] = {}
         self.locators: list[Callable[[], Here | None]] = []
         """Asked in order; the first that answers wins. A thread is the answer when none does."""
+        self.callers: list[Callable[[LiveStrand, FrameType | None], None]] = []
+        """Told who is about to make a call."""
         self.in_body = False
         """The test's own body is running: not its fixtures, not its teardown."""
         self.backend: str | None = None
@@ -115,10 +117,10 @@ class Recorder:
     def restart(self, journal: Journal) -> None:
         """Begin anew in a child process, which tells *journal* what it does; the names and the clock go on."""
         names, clocks, in_body, origin = self.watched, self.clocks, self.in_body, self.origin
-        locators = self.locators
+        locators, told = self.locators, self.callers
         self.__init__(self.nodeid, self._clock)  # type: ignore[misc]  # all of it is the parent's, down to the lock
         self.watched, self.in_body, self.origin, self.journal = names, in_body, origin, journal
-        self.locators = locators
+        self.locators, self.callers = locators, told
         if clocks is not None:
             self.clocks = CpuClocks(self, clocks.most)
 
@@ -264,6 +266,8 @@ class Recorder:
     def begin(self, name: str, *, caller: FrameType | None = None, place: Place | None = None) -> LiveSpan:
         """Open a span on the strand that runs here."""
         strand = self.here()
+        for tell in self.callers:
+            tell(strand, caller)
         span = Span(
             id=0,
             strand=strand.strand.id,
