@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from .._trace import Block, Job, Place, Span, Strand, Trace, Wait
+    from .._trace import Block, Job, Place, Release, Span, Strand, Trace, Wait
     from .overlap import Verdict
 
 Kind = Literal[
@@ -61,7 +61,7 @@ def cause_of(trace: Trace, verdict: Verdict) -> Cause | None:
         or _greenlets(verdict)
         or by_workers
         or _pool(trace, spans)
-        or _chain(verdict)
+        or _chain(trace, verdict)
         or _never_suspended(trace, verdict)
         or _each_in_its_own(trace, spans)
     )
@@ -162,7 +162,7 @@ def _workers(trace: Trace, verdict: Verdict) -> Cause | None:
         if all(before.last is not None and before.last < after.first for before, after in _on_one(done)):
             return Cause("workers", done[0].place, size=size) if size < len(done) else None
         return None
-    chain = _chain(verdict)
+    chain = _chain(trace, verdict)
     return Cause("in turn", chain.place if chain is not None else done[1].place)
 
 
@@ -193,7 +193,7 @@ def _job_of(trace: Trace, span: Span) -> Job | None:
     return None
 
 
-def _chain(verdict: Verdict) -> Cause | None:
+def _chain(trace: Trace, verdict: Verdict) -> Cause | None:
     """The caller of the next call waits, directly or through others, for the held one."""
     release = verdict.release
     if release is None:
@@ -212,9 +212,21 @@ def _chain(verdict: Verdict) -> Cause | None:
     if not chain:
         return None
     if len(chain) == 1 and chain[0].kind in ("task", "join", "result") and len(chain[0].on) == 1:
+        if _was_there(trace, verdict, release, chain[0].strand):
+            return None
         # Started and awaited at once, one after the other, each in a task of its own.
         return Cause("in turn", chain[0].place, chain=tuple(chain))
     return Cause("chain", chain[0].place, chain=tuple(chain))
+
+
+def _was_there(trace: Trace, verdict: Verdict, release: Release, waiting: int) -> bool:
+    """Tell whether the next call had a strand of its own already, which waited for something else than *waiting*."""
+    following = next((span for span in verdict.spans if span.first > release.number), None)
+    if following is None or following.strand == waiting:
+        return False
+    strand = trace.strand(following.strand)
+    # A pool's thread was there before it was given the job.
+    return strand.kind != "worker" and 0 < strand.first < release.number
 
 
 def _never_suspended(trace: Trace, verdict: Verdict) -> Cause | None:

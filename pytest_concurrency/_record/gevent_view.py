@@ -121,6 +121,10 @@ class HubView:
             place = live.strand.place
         if key in self._held:
             return Look("held", place)
+        joined = _joined(each.gr_frame)
+        if joined is not None:
+            # Its thread is a greenlet, whose address is the thread's number.
+            return Look("task", place, on=tuple(other for other in self._greenlets.values() if id(other) == joined))
         if each in self._waiting:
             return self._look_at(self._waiting[each], place)
         watcher = self._by.get(each)
@@ -157,6 +161,17 @@ class HubView:
 def _is_owner(one: Any, each: Any) -> bool:
     # Python's own lock takes the thread's number, which is the greenlet's address in a patched process.
     return each is not None and (one is each or one == id(each))
+
+
+def _joined(frame: FrameType | None) -> int | None:
+    """Return the number of the thread for whose end a greenlet of a patched process waits."""
+    for each in outward(frame):
+        if owner(each.f_code.co_filename) == "user":
+            return None
+        thread = each.f_locals.get("self") if each.f_code.co_name == "join" else None
+        if isinstance(thread, threading.Thread):
+            return thread.ident
+    return None
 
 
 def outermost(each: Any) -> Any:
