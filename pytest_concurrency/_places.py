@@ -65,11 +65,21 @@ def callers(frame: FrameType | None, limit: int = 8) -> tuple[Place, ...]:
         if _is_loop(each):
             # Below a loop's own step stands whoever ran the loop, not who called.
             break
+        # Tornado starts what a generator has yielded when that is suspended already.
+        each = _yielded_to(each) or each
         if owner(each.f_code.co_filename) == "user" and not is_trampoline(each):
             found.append(place_of(each))
             if len(found) == limit:
                 break
     return tuple(found)
+
+
+def _yielded_to(frame: FrameType) -> FrameType | None:
+    """Return the frame of the generator coroutine whose yield tornado is dealing with in *frame*."""
+    code = frame.f_code
+    if code.co_name != "handle_yield" or os.path.basename(code.co_filename) != "gen.py":
+        return None
+    return getattr(getattr(frame.f_locals.get("self"), "gen", None), "gi_frame", None)
 
 
 _LOOP_STEPS = frozenset(

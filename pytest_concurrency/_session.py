@@ -92,6 +92,7 @@ class Session:
         self._undo.enter_context(when_imported("asyncio", self._record_asyncio))
         self._undo.enter_context(when_imported("trio", self._record_trio))
         self._undo.enter_context(when_imported("gevent", self._record_gevent))
+        self._undo.enter_context(when_imported("tornado.gen", self._record_tornado))
         # Whoever is still held when recording ends must not stay so.
         self._undo.callback(self.doors.release_all)
 
@@ -109,6 +110,11 @@ class Session:
         from ._record import gevent as source
 
         self._undo.enter_context(source.record(self.recorder, self.doors))
+
+    def _record_tornado(self) -> None:
+        from ._record import tornado as source
+
+        self._undo.enter_context(source.record(self.recorder))
 
     def expect(self, expectations: Iterable[Expectation]) -> None:
         """Watch the targets of *expectations*, and hold their calls where the verdict needs it.

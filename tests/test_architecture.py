@@ -39,6 +39,7 @@ ROOMS: dict[str, set[str]] = {
 # What has to do with the run that pytest does; everything else can be used and tested without it.
 MEETS_PYTEST = {"plugin", "_settings", "_errors", "_timing", "_reporting", "_warning"}
 LOOPS = {"asyncio", "trio", "anyio", "uvloop", "gevent", "tornado"}
+RUNS_ON = {"tornado": "asyncio"}
 # Imports the loops' libraries in functions that run when the program under test has imported them.
 MEETS_SEVERAL_LOOPS = {"_blocking.turns", "_record.thread_strands"}
 # A table of words, which everybody may read: it imports nothing.
@@ -120,7 +121,7 @@ def test_an_event_loops_library_is_imported_in_its_own_modules_only(name: str, p
     own = name.rpartition(".")[2].partition("_")[0]
     for module, at_top in imports(path, name):
         library = module.partition(".")[0]
-        if library in LOOPS and library != own:
+        if library in LOOPS and library not in (own, RUNS_ON.get(own)):
             # uvloop and anyio run on asyncio, and are looked at from there once they have been imported.
             assert not at_top
             assert own == "asyncio" or name in MEETS_SEVERAL_LOOPS

@@ -171,10 +171,14 @@ class Recorder:
             # The outermost task of a loop that runs in a thread of the test's own is what that thread does.
             thread = self._live.get(threading.current_thread())
             root = thread is None or not thread.strand.started_by_test
+        stand_in: LiveStrand | None = getattr(self._creating, "stand_in", None)
         with self._lock:
             live = self._live.get(here.key)
             if live is not None:
                 return live
+            if stand_in is not None:
+                self._live[here.key] = stand_in
+                return stand_in
             strand = Strand(
                 id=len(self._strands) + 1,
                 kind=here.kind,
@@ -199,6 +203,15 @@ class Recorder:
         """Say who starts the strands that are met inside the `with` block, and whether a test runner does."""
         with self.started_by(parent, root=root, place=next(iter(callers(caller, 1)), None)):
             yield
+
+    @contextmanager
+    def in_place_of(self, live: LiveStrand) -> Iterator[None]:
+        """Take the strands that are met inside the `with` block for *live*."""
+        self._creating.stand_in = live
+        try:
+            yield
+        finally:
+            del self._creating.stand_in
 
     @contextmanager
     def started_by(self, parent: LiveStrand | None, *, root: bool, place: Place | None) -> Iterator[None]:

@@ -14,7 +14,7 @@ from .targets import Resolved, TargetError
 from .trampoline import kind_of, trampoline
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
     from types import FrameType
 
     from .door import Doors
@@ -37,14 +37,22 @@ def watch(target: Resolved, recorder: Recorder, doors: Doors) -> Iterator[None]:
         yield
 
 
+def _place_of(function: Callable[..., Any]) -> Place:
+    code = function.__code__
+    return Place(code.co_filename, code.co_firstlineno, code.co_qualname)
+
+
 def _swap_code(function: FunctionType, calls: Calls, undo: ExitStack) -> None:
     code = function.__code__
-    calls.place = Place(code.co_filename, code.co_firstlineno, code.co_qualname)
+    calls.place = _place_of(function)
     calls.original = FunctionType(
         code, function.__globals__, function.__name__, function.__defaults__, function.__closure__
     )
     calls.original.__kwdefaults__ = function.__kwdefaults__
-    function.__code__ = trampoline(function, calls.hook(kind_of(function)))
+    kind = kind_of(function)
+    if kind == "plain" and getattr(function, "__tornado_coroutine__", False):
+        kind, calls.place = "tornado", _place_of(inspect.unwrap(function))
+    function.__code__ = trampoline(function, calls.hook(kind))
     undo.callback(setattr, function, "__code__", code)
 
 
@@ -94,6 +102,7 @@ class Calls:
             "coroutine": self._coroutine,
             "generator": self._generator,
             "async generator": self._async_generator,
+            "tornado": self._tornado,
         }[kind]
 
     def begin(self, frame: FrameType | None) -> LiveSpan:
@@ -122,9 +131,15 @@ class Calls:
             raise
         if inspect.iscoroutine(result):
             # A decorator's plain wrapper around a coroutine function: the call lasts until it has been awaited.
-            return self._awaited(live, result)
+            return self.awaited(live, result)
         self._leave(live, "returned")
         return result
+
+    def _tornado(self, *args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
+        from . import tornado
+
+        return tornado.call(self, self._recorder, args, kwargs, _caller())
 
     def _leave(self, live: LiveSpan, outcome: Outcome, error: BaseException | None = None) -> None:
         """End a call that nobody awaits."""
@@ -138,9 +153,10 @@ class Calls:
 
     async def _coroutine(self, *args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
-        return await self._awaited(self.begin(_caller()), self.original(*args, **kwargs))
+        return await self.awaited(self.begin(_caller()), self.original(*args, **kwargs))
 
-    async def _awaited(self, live: LiveSpan, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    async def awaited(self, live: LiveSpan, coroutine: Awaitable[Any]) -> Any:
+        """Wait for the rest of a call, and at the door."""
         __tracebackhide__ = True
         try:
             result = await coroutine

@@ -282,7 +282,7 @@ def test_group():
 
 @must_overlap("loop_gevent:fetch")
 def test_pool_of_one():
-    """broken: A pool of greenlets lets them in one at a time ... {pool_of_one} ... Give the pool a size of at least 2"""
+    """broken: A pool of greenlets lets them in one at a time ... {pool_of_one} ... Give the pool a size of at least"""
     pool = Pool(1)
     for number in range(3):
         pool.spawn(fetch, number)  # pool_of_one
