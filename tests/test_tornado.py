@@ -290,10 +290,20 @@ def test_two_tests_in_a_row_and_nothing_is_left(
                 await gen.multi([old(1), old(2)])
             run(main)
 
+        def test_a_call_that_is_only_watched_returns_its_own_future(concurrency):
+            concurrency.watch("shop:instant")
+            concurrency.watch("shop:failing")
+            async def main():
+                assert instant(1).result() == 1
+                assert type(failing(1)) is asyncio.Future
+                await gen.sleep(0.001)
+            run(main)
+            assert [span.outcome for span in concurrency.spans()] == ["returned", "raised"]
+
         def test_after():
             assert [locks.Lock.acquire, locks.Semaphore.release, queues.Queue.get, shop.old.__code__] == before
         """.replace("\n        ", "\n"),
     )
 
-    inner("-W", "ignore").assert_outcomes(passed=3)
-    inner("-W", "ignore", "-p", "no:pytest_concurrency").assert_outcomes(passed=3)
+    inner("-W", "ignore").assert_outcomes(passed=4)
+    inner("-W", "ignore", "-p", "no:pytest_concurrency").assert_outcomes(passed=3, errors=1)

@@ -39,9 +39,9 @@ def _find_trio() -> Any:
 
 def _find_gevent() -> tuple[Callable[[], Any], Callable[[], Any]] | None:
     global _greenlet  # the same for gevent
-    greenlet, local = sys.modules.get("greenlet"), sys.modules.get("gevent._hub_local")
-    if greenlet is not None and local is not None:
-        _greenlet = (greenlet.getcurrent, local.get_hub_if_exists)
+    # Its class is the last thing that the module of the hub defines: until then all of it may be half imported.
+    if hasattr(sys.modules.get("gevent.hub"), "Hub"):
+        _greenlet = (sys.modules["greenlet"].getcurrent, sys.modules["gevent._hub_local"].get_hub_if_exists)
     return _greenlet
 
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
-    from .._trace import Place
-    from .recorder import LiveStrand, Recorder
+    from .._trace import Outcome, Place
+    from .recorder import LiveSpan, LiveStrand, Recorder
     from .watch import Calls
 
 
@@ -83,9 +83,26 @@ def call(calls: Calls, recorder: Recorder, args: Any, kwargs: Any, caller: Frame
         future = calls.original(*args, **kwargs)
     finally:
         _flow.reset(token)
+    if not calls.may_be_held(live):
+        # The caller gets the very future, which may be done already.
+        ended = functools.partial(_ended, calls, recorder, live)
+        if future.done():
+            ended(future)
+        else:
+            future.add_done_callback(ended)
+        return future
     # The task waits in the call's place, and at the door.
     with recorder.in_place_of(strand):
         return loop.create_task(calls.awaited(live, future), name=flow.name)
+
+
+def _ended(calls: Calls, recorder: Recorder, live: LiveSpan, future: Any) -> None:
+    # Not `future.exception()`: whoever never asks for it is to be told so.
+    error = getattr(future, "_exception", None)
+    outcome: Outcome = "cancelled" if future.cancelled() else "raised" if error is not None else "returned"
+    recorder.done(live, outcome)
+    calls.end(live)
+    recorder.end_strand(live.strand)
 
 
 def _line(frame: FrameType | None) -> Place | None:

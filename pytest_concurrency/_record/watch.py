@@ -114,6 +114,10 @@ class Calls:
         self._recorder.end(live)
         self._doors.left(live)
 
+    def may_be_held(self, live: LiveSpan) -> bool:
+        """Tell whether a verdict is open that this call could settle."""
+        return any(not door.settled and live.span.name in door.rule.targets for door in self._doors.doors)
+
     async def hold(self, live: LiveSpan, outcome: Outcome, pending: BaseException | None = None) -> None:
         """Say that the work is done, and wait at the door as long as a verdict needs it."""
         self._recorder.done(live, outcome)
