@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable
 
 pytest.importorskip("gevent", reason="gevent is not installed")
@@ -294,3 +295,27 @@ def test_a_patched_process(patches: str, pytester: pytest.Pytester, inner: Calla
             "Run one after the other: test_it.py:* in test_in_turn waits for each call to*",
         ]
     )
+
+
+def test_a_class_that_cannot_be_compared_is_no_hindrance(
+    run_python: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    result = run_python(
+        """
+import gevent.lock
+from pytest_concurrency._record.gevent_view import _existing
+
+class Meta(type):
+    def __eq__(self, other):
+        raise ValueError("not to be compared")
+
+class Odd(metaclass=Meta):
+    def __init__(self):
+        self.me = self
+
+odd, lock = [Odd() for _ in range(10)], gevent.lock.Semaphore()
+assert any(each is lock for each in _existing((gevent.lock.Semaphore,)))
+"""
+    )
+
+    assert (result.stdout, result.stderr) == ("", "")
