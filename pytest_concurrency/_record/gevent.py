@@ -12,6 +12,7 @@ from gevent._hub_local import get_hub_if_exists
 from gevent.hub import Hub
 from greenlet import getcurrent, gettrace, settrace
 
+from .._originals import thread_local
 from .._sequence import next_number
 from .._trace import Step, Use
 from .gevent_gate import HubGates
@@ -53,7 +54,8 @@ class _Watcher:
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
-        self._begun: weakref.WeakKeyDictionary[Any, tuple[int, float]] = weakref.WeakKeyDictionary()
+        # In each thread, when the step began that runs there.
+        self._step = thread_local()
         self._calls: weakref.WeakKeyDictionary[LiveStrand, int] = weakref.WeakKeyDictionary()
         self._stopped = False
         # One object, to be known again.
@@ -124,20 +126,20 @@ class _Watcher:
             if self._stopped:
                 settrace(None)
                 return
-            origin, target = args
-            self._paused(origin)
-            if target.parent is not None:
-                self._begun[target] = (next_number(), self._recorder.now())
+            origin, _ = args
+            now = self._recorder.now()
+            self._paused(origin, now)
+            self._step.begun = (next_number(), now)
         except Exception:
             self._stopped = True
 
-    def _paused(self, greenlet: Any) -> None:
-        begun = self._begun.pop(greenlet, None)
+    def _paused(self, greenlet: Any, now: float) -> None:
         live: LiveStrand | None = self._recorder.known(greenlet)
-        if live is None:
+        if live is None or live.strand.kind == "callback":
             return
+        begun = getattr(self._step, "begun", None)
         if begun is not None:
-            live.steps.append(Step(begun[0], next_number(), begun[1], self._recorder.now()))
+            live.steps.append(Step(begun[0], next_number(), begun[1], now))
         if greenlet.dead:
             self._recorder.end_strand(live)
 
