@@ -202,6 +202,17 @@ def test_somebody_elses_tracer_stays(number):
     finally:
         greenlet.settrace(None)
     assert "switch" in events
+    # And one that came later, and calls ours.
+    with pytest_concurrency.record():
+        run()
+        ours = greenlet.gettrace()
+        assert ours is not None
+        def later(event, args):
+            ours(event, args)
+        greenlet.settrace(later)
+    run()
+    assert greenlet.gettrace() is later
+    greenlet.settrace(None)
     assert len(greenlets) == 3 and not any(each.steps for each in greenlets)
     assert all(each.last is not None for each in greenlets)
 """
@@ -254,6 +265,26 @@ def test_a_good_guest(pytester: pytest.Pytester, inner: Callable[..., pytest.Run
 
     inner("-p", "no:asyncio", "--blocking=off").assert_outcomes(passed=6, xfailed=1)
     inner("-p", "no:asyncio", "-p", "no:pytest_concurrency").assert_outcomes(passed=6, xfailed=1)
+
+
+def test_a_mistake_of_our_own_holds_nobody(pytester: pytest.Pytester, inner: Callable[..., pytest.RunResult]) -> None:
+    code = """
+from pytest_concurrency._record import gevent_gate
+
+@pytest.mark.must_overlap("shop:fetch", patience=60)
+def test_it(monkeypatch):
+    def fail(*args):
+        raise RuntimeError("of ours")
+    monkeypatch.setattr(gevent_gate, "HubView", fail)
+    for number in range(2):
+        gevent.spawn(fetch, number).join()
+"""
+    pytester.makepyfile(shop=SHOP, test_it=HEAD + code)
+
+    result = inner("-p", "no:asyncio")
+
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["expected 2 calls of shop:fetch at once, saw at most 1", "RuntimeError: of ours"])
 
 
 def test_under_xdist(pytester: pytest.Pytester, inner: Callable[..., pytest.RunResult]) -> None:

@@ -65,6 +65,10 @@ class _Watcher:
     def stop(self) -> None:
         # In another thread the tracer stays until its next step: only there can it be taken out.
         self._stopped = True
+        self._take_out()
+
+    def _take_out(self) -> None:
+        # Somebody who came after us may be calling us: theirs stays.
         if gettrace() is self._tracer:
             settrace(None)
 
@@ -124,7 +128,7 @@ class _Watcher:
         # What is raised here would be raised in the program.
         try:
             if self._stopped:
-                settrace(None)
+                self._take_out()
                 return
             origin, _ = args
             now = self._recorder.now()

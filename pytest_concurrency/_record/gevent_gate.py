@@ -115,7 +115,14 @@ class _Gate:
     def _look(self) -> None:
         self._stop_looking()
         began = perf_counter()
-        state = self.room.look(monotonic())
+        try:
+            state = self.room.look(monotonic())
+        except BaseException:
+            # Our own mistake, which the hub prints: nobody must stay here for it.
+            for held in tuple(self.room.held):
+                self.room.held.remove(held)
+                held.go()
+            raise
         if state == "busy":
             self._look_in(0)
         elif state == "idle":
