@@ -287,6 +287,49 @@ def test_it(monkeypatch):
     result.stdout.fnmatch_lines(["expected 2 calls of shop:fetch at once, saw at most 1", "RuntimeError: of ours"])
 
 
+@pytest.mark.parametrize("loop", ["libuv", "libev-cffi"])
+def test_other_loops_of_gevents(
+    loop: str, pytester: pytest.Pytester, inner: Callable[..., pytest.RunResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("_cffi_backend", reason="these loops take cffi")
+    code = """
+import time
+
+@together
+def test_together():
+    run()
+
+@pytest.mark.must_overlap("shop:fetch")
+def test_a_late_partner():
+    late = gevent.spawn_later(0.02, fetch, 1)
+    fetch(2)
+    late.join()
+
+@pytest.mark.must_overlap("shop:fetch", patience=60)
+def test_in_turn():
+    for number in range(2):
+        gevent.spawn(fetch, number).join()
+
+@pytest.mark.must_not_block
+def test_a_call_with_a_name():
+    gevent.spawn(time.sleep, 0.001).join()
+"""
+    pytester.makepyfile(shop=SHOP, test_it=HEAD + code)
+    monkeypatch.setenv("GEVENT_LOOP", loop)
+
+    result = inner("-p", "no:asyncio")
+
+    unwatched = loop == "libuv"
+    result.assert_outcomes(passed=2, failed=2, warnings=int(unwatched))
+    result.stdout.fnmatch_lines(
+        [
+            "Run one after the other: test_it.py:* in test_in_turn waits for each call to*",
+            "time.sleep blocked the event loop for * ms at test_it.py:*",
+            *(["*unwatched: gevent.libuv.loop.loop does not tell of its turns; only*"] * unwatched),
+        ]
+    )
+
+
 def test_under_xdist(pytester: pytest.Pytester, inner: Callable[..., pytest.RunResult]) -> None:
     pytest.importorskip("xdist")
     code = """

@@ -116,13 +116,18 @@ class _HubTurns:
         lane.running = lambda last: greenlets.running(this(), last)
         LOOP_THREADS[lane.thread] = LOOP_THREADS.get(lane.thread, 0) + 1
         loop = hub.loop
-        self._watchers = []
-        for kind, priority, tell in (
-            (loop.check, loop.MAXPRI, self._woke),
-            (loop.prepare, loop.MAXPRI, self._goes_on),
-            (loop.prepare, loop.MINPRI, self._waits),
-        ):
-            watcher = kind(ref=False, priority=priority)
+        self._watchers: list[Any] = []
+        try:
+            told = (
+                (loop.check(ref=False, priority=loop.MAXPRI), self._woke),
+                (loop.prepare(ref=False, priority=loop.MAXPRI), self._goes_on),
+                (loop.prepare(ref=False, priority=loop.MINPRI), self._waits),
+            )
+        except Exception:
+            # libuv, as gevent wraps it, does not say when it goes to wait.
+            turns.unwatched.add(f"{type(loop).__module__}.{type(loop).__qualname__}")
+            return
+        for watcher, tell in told:
             watcher.start(tell)
             self._watchers.append(watcher)
 
@@ -171,7 +176,7 @@ class _HubTurns:
 
     def settle(self) -> None:
         """End the turn, where this is the hub's thread: what happened in it is to be told now."""
-        if get_ident() == self._thread and not self._stopped:
+        if self._watchers and get_ident() == self._thread and not self._stopped:
             self._waits()
             # It goes on in the middle of what it was doing, without a word to us.
             self._lane.paused = 1
@@ -179,7 +184,7 @@ class _HubTurns:
     def expect(self) -> None:
         """The hub is about to have something to do."""
         lane = self._lane
-        if not lane.began and get_ident() == self._thread and not self._stopped:
+        if self._watchers and not lane.began and get_ident() == self._thread and not self._stopped:
             lane.paused = 1
             self._turns.look_at(lane)
 

@@ -48,7 +48,7 @@ class HubGates:
         if current.parent is not None:
             return False
         # A thread's outermost greenlet waits as a greenlet where others may be waiting to run meanwhile.
-        return is_patched("threading") or (hub is not None and (hub.loop.activecnt > 0 or bool(hub.loop._callbacks)))
+        return is_patched("threading") or (hub is not None and _may_move(hub.loop))
 
     def hold(self, door: Door, live: LiveSpan) -> None:
         """Return when the call may go; an exception that is thrown into the greenlet ends the wait."""
@@ -61,6 +61,11 @@ class HubGates:
     def nudge(self) -> None:
         for gate in tuple(self._gates.values()):
             gate.nudge()
+
+
+def _may_move(loop: Any) -> bool:
+    """Tell whether a hub has anything to do: only the loop written in C counts what is active."""
+    return type(loop).__module__ != "gevent.libev.corecext" or loop.activecnt > 0 or bool(loop._callbacks)
 
 
 class _Gate:

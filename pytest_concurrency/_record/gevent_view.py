@@ -238,7 +238,7 @@ def queue_read_in(frame: FrameType | None) -> tuple[Any, Place] | None:
     """Return the queue that one of the user's functions on the stack reads from, and where that function is."""
     for each in outward(frame):
         if "get" in each.f_code.co_names and owner(each.f_code.co_filename) == "user":
-            found = next((value for value in _values(each, deep=False) if isinstance(value, SimpleQueue)), None)
+            found = next((value for value in _values(each, deep=False) if issubclass(type(value), SimpleQueue)), None)
             if found is not None:
                 return found, place_of(each)
     return None
@@ -246,19 +246,27 @@ def queue_read_in(frame: FrameType | None) -> tuple[Any, Place] | None:
 
 def _values(frame: FrameType | None, *, deep: bool = True) -> Iterator[Any]:
     """Yield what the user's functions on a greenlet's stack have names for, one level deep."""
-    for each in outward(frame) if deep else (frame,):
-        if each is None:
-            continue
-        if owner(each.f_code.co_filename) != "user":
-            continue
+    for each in outward(frame):
         code = each.f_code
-        known = {**{name: each.f_globals.get(name) for name in code.co_names}, **each.f_locals}
-        for value in known.values():
-            yield value
-            if isinstance(value, (list, tuple, set, frozenset, deque)):
-                yield from tuple(value)
-            elif isinstance(value, dict):
-                yield from tuple(value.values())
-            else:
-                attributes = getattr(value, "__dict__", {})
-                yield from (attributes[name] for name in code.co_names if name in attributes)
+        if owner(code.co_filename) == "user":
+            known = {**{name: each.f_globals.get(name) for name in code.co_names}, **each.f_locals}
+            for value in known.values():
+                yield value
+                # By their very types: a value may be a proxy, which does something when it is asked for its class.
+                if type(value) in (list, tuple, set, frozenset, deque):
+                    yield from tuple(value)
+                elif type(value) is dict:
+                    yield from tuple(value.values())
+                else:
+                    attributes = _attributes(value)
+                    yield from (attributes[name] for name in code.co_names if name in attributes)
+        if not deep:
+            return
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    try:
+        found = object.__getattribute__(value, "__dict__")
+    except Exception:
+        return {}
+    return found if type(found) is dict else {}
