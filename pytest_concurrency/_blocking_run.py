@@ -85,7 +85,7 @@ class BlockingRun:
     def start(self) -> None:
         """Get ready to watch, before the program under test is imported."""
         self._undo.enter_context(sleep_announced())
-        for library in ("asyncio", "trio"):
+        for library in ("asyncio", "trio", "gevent"):
             self._undo.enter_context(when_imported(library, self._arm))
 
     def stop(self) -> None:
@@ -198,6 +198,8 @@ class BlockingRun:
         """Warn of what was found, or fail; once for each place."""
         __tracebackhide__ = True
         test = self._test
+        if self._guard is not None:
+            self._guard.settle()
         if self._problem is not None and not self._problem_told and test is not None:
             self._problem_told = True
             from ._trace import Place
@@ -226,6 +228,8 @@ class BlockingRun:
     def _say_aside(self, phase: str, error: BaseException) -> None:
         """Say what was found in a test that ends with an exception of its own."""
         test = self._test
+        if self._guard is not None:
+            self._guard.settle()
         if test is None or not test.blocks:
             return
         if not test.fails:

@@ -85,7 +85,12 @@ def lines_to(frame: FrameType | None) -> Lines:
             if not left:
                 break
         elif step == code.co_name:
-            break
+            if step != _TORNADO:
+                break
+            # It starts what a generator has yielded when that is suspended already.
+            yielded = _yielded_to(frame)
+            if yielded is not None:
+                found += yielded.f_code, yielded.f_lasti
         frame = frame.f_back
     return tuple(found)
 
@@ -101,12 +106,18 @@ def places(lines: Lines) -> tuple[Place, ...]:
     return tuple(found[:8])
 
 
+def _yielded_to(frame: FrameType) -> FrameType | None:
+    """Return the frame of the generator coroutine whose yield tornado is dealing with in *frame*."""
+    return getattr(getattr(frame.f_locals.get("self"), "gen", None), "gi_frame", None)
+
+
 def _place_at(code: CodeType, instruction: int) -> Place:
     # Two bytes are an instruction, on every version; a generator that has not begun stands before the first one.
     found = next(islice(code.co_positions(), max(instruction, 0) // 2, None), (None,))[0]
     return Place(code.co_filename, found or code.co_firstlineno, code.co_qualname)
 
 
+_TORNADO = "handle_yield"
 # Below these functions of libraries stands whoever ran the loop or the test, not who called, or nobody; and below a
 # child process's first frame those of the process that it was forked from.
 _BEGINNINGS = {
@@ -117,6 +128,7 @@ _BEGINNINGS = {
     "python.py": "pytest_pyfunc_call",
     "threading.py": "_bootstrap_inner",
     "thread.py": "_worker",
+    "gen.py": _TORNADO,
 }
 _STEPS: dict[str, str] = {}
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import sys
-import threading
 from typing import TYPE_CHECKING
+
+from ._originals import RLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +20,7 @@ def new_counter() -> Callable[[], int]:
 
 def _locked_counter() -> Callable[[], int]:
     # Reentrant: a finalizer may record in the middle of a number being taken.
-    lock = threading.RLock()
+    lock = RLock()
     count = itertools.count(1)
 
     def take() -> int:

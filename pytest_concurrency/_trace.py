@@ -39,7 +39,8 @@ class Strand:
 
     id: int
     kind: str
-    """`asyncio-task`, `trio-task`, `thread`, `worker` (a pool's thread), `callback` (a loop's, outside any task)."""
+    """`asyncio-task`, `trio-task`, `thread`, `worker` (a pool's thread), `greenlet`, `callback` (a loop's, outside
+    any task)."""
     name: str
     pid: int
     thread: int
@@ -161,7 +162,7 @@ class Wait:
     strand: int
     kind: str
     """`held`, `task`, `lock`, `semaphore`, `limiter`, `queue`, `event`, `timer`, `io`, `worker`, `future`, `ready`;
-    of a thread `join` and `result` too."""
+    of a thread `join` and `result` too, of a greenlet `pool`."""
     resource: int | None = None
     on: tuple[int, ...] = ()
     """The strands that can end this wait, where that is known: awaited tasks, a lock's holders."""

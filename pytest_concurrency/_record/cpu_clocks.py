@@ -9,6 +9,7 @@ from time import thread_time
 from typing import TYPE_CHECKING
 
 from .._frames import current_frames
+from .._originals import get_ident
 from .._places import outward, owner, place_of
 from .._sequence import next_number
 from .._trace import Clock
@@ -37,7 +38,7 @@ class CpuClocks:
     def began(self, live: LiveSpan) -> None:
         """A call has begun in this thread."""
         if live.strand.strand.kind in ("thread", "worker") and self._left > 0:
-            self._open[live.id] = (live.strand.strand.id, threading.get_ident(), threading.get_native_id())
+            self._open[live.id] = (live.strand.strand.id, get_ident(), threading.get_native_id())
             self._read_all()
 
     def let_in(self, live: LiveSpan) -> None:
@@ -52,7 +53,7 @@ class CpuClocks:
             self._open.pop(live.id, None)
 
     def _read_all(self) -> None:
-        own = threading.get_ident()
+        own = get_ident()
         frames = current_frames() if len(self._open) > 1 else {}
         machine = _of_machine()
         for strand, ident, native_id in set(self._open.copy().values()):

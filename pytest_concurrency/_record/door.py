@@ -130,7 +130,8 @@ class Doors:
         self.doors: list[Door] = []
         self.find_gate: list[Callable[[], Gate | None]] = []
         """Asked in order for the gate of the loop that runs in this thread."""
-        self.plain_gate: PlainGate | None = None
+        self.plain_gates: list[PlainGate] = []
+        """Asked in order for the one that may hold a call which nobody awaits."""
         self._occupied: set[Gate | PlainGate] = set()
 
     def add(self, rule: Rule) -> None:
@@ -173,20 +174,20 @@ class Doors:
 
     def hold_plain(self, live: LiveSpan) -> None:
         """Return when no door wants to keep this call, which is nobody's to await."""
-        gate = self.plain_gate
         for door in self._wanting(live):
-            if gate is not None and gate.is_here():
-                self._occupied.add(gate)
-                gate.hold(door, live)
+            self._hold_here(door, live)
 
     def hold_at_start(self, live: LiveSpan) -> None:
         """Return when this call, which nobody awaits, may begin with its work."""
-        gate = self.plain_gate
         for door in self._wanting(live):
-            if gate is not None and gate.is_here():
-                self._occupied.add(gate)
-                gate.hold(door, live)
-                self.recorder.let_in(live)
+            self._hold_here(door, live)
+            self.recorder.let_in(live)
+
+    def _hold_here(self, door: Door, live: LiveSpan) -> None:
+        gate = next((gate for gate in self.plain_gates if gate.is_here()), None)
+        if gate is not None:
+            self._occupied.add(gate)
+            gate.hold(door, live)
 
     def _wanting(self, live: LiveSpan) -> Iterator[Door]:
         for door in self.doors:

@@ -14,6 +14,7 @@ from inspect import CO_ASYNC_GENERATOR
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .._originals import RLock, get_ident, thread_local
 from .._places import callers, lines_to, places
 from .._sequence import new_counter, next_number
 from .._trace import Block, Clock, Job, Outcome, Place, Release, Span, Step, Strand, Trace, Use
@@ -137,6 +138,8 @@ class Recorder:
         self.watched: dict[str, str] = {}
         self.locators: list[Callable[[], Here | None]] = []
         """Asked in order; the first that answers wins. A thread is the answer when none does."""
+        self.callers: list[Callable[[LiveStrand, FrameType | None], None]] = []
+        """Told who is about to make a call."""
         self.in_body = False
         """The test's own body is running: not its fixtures, not its teardown."""
         self.backend: str | None = None
@@ -159,18 +162,18 @@ class Recorder:
         """Where this process tells the others of the test what it records, where there are any."""
         self.others: OtherProcesses | None = None
         """What they tell."""
-        self._creating = threading.local()
-        self._thread = threading.local()
+        self._creating = thread_local()
+        self._thread = thread_local()
         # Two threads may meet a new strand at once; reentrant, since a finalizer may record in the middle of it.
-        self._lock = threading.RLock()
+        self._lock = RLock()
 
     def restart(self, journal: Journal, others: OtherProcesses) -> None:
         """Begin anew in a child process, which tells *journal* what it does; the names and the clock go on."""
         names, clocks, in_body, origin = self.watched, self.clocks, self.in_body, self.origin
-        locators = self.locators
+        locators, told = self.locators, self.callers
         self.__init__(self.nodeid, self._clock)  # type: ignore[misc]  # all of it is the parent's, down to the lock
         self.watched, self.in_body, self.origin, self.journal = names, in_body, origin, journal
-        self.locators, self.others = locators, others
+        self.locators, self.callers, self.others = locators, told, others
         if clocks is not None:
             self.clocks = CpuClocks(self, clocks.most)
 
@@ -206,6 +209,17 @@ class Recorder:
             live = self._thread.live = self.strand_for(Here(thread, "thread", thread.name, None))
         return live
 
+    def here_in_thread(self, thread: threading.Thread, *, foreign: bool = False) -> LiveStrand:
+        """Return the strand of *thread*, which is about to begin or to do a job; it may be a greenlet in disguise."""
+        here = next((found for found in (locate() for locate in self.locators) if found is not None), None)
+        if here is None:
+            return self.strand_for(Here(thread, "thread", thread.name, None, foreign=foreign))
+        live = self.strand_for(here)
+        self.rename(live, thread.name)
+        if foreign:
+            live.strand = replace(live.strand, started_by_test=False)
+        return live
+
     def strand_for(self, here: Here) -> LiveStrand:
         """Return the strand that *here* stands for; it begins now if it is new."""
         live = self._live.get(here.key)
@@ -223,16 +237,20 @@ class Recorder:
             # The outermost task of a loop that runs in a thread of the test's own is what that thread does.
             thread = self._live.get(threading.current_thread())
             root = thread is None or not thread.strand.started_by_test
+        stand_in: LiveStrand | None = getattr(self._creating, "stand_in", None)
         with self._lock:
             live = self._live.get(here.key)
             if live is not None:
                 return live
+            if stand_in is not None:
+                self._live[here.key] = stand_in
+                return stand_in
             strand = Strand(
                 id=len(self._strands) + 1,
                 kind=here.kind,
                 name=here.name,
                 pid=os.getpid(),
-                thread=threading.get_ident(),
+                thread=get_ident(),
                 parent=parent.strand.id if parent is not None else None,
                 first=next_number(),
                 start=self.now(),
@@ -251,6 +269,15 @@ class Recorder:
         """Say who starts the strands that are met inside the `with` block, and whether a test runner does."""
         with self.started_by(parent, root=root, place=next(iter(callers(caller, 1)), None)):
             yield
+
+    @contextmanager
+    def in_place_of(self, live: LiveStrand) -> Iterator[None]:
+        """Take the strands that are met inside the `with` block for *live*."""
+        self._creating.stand_in = live
+        try:
+            yield
+        finally:
+            del self._creating.stand_in
 
     @contextmanager
     def started_by(self, parent: LiveStrand | None, *, root: bool, place: Place | None) -> Iterator[None]:
@@ -302,6 +329,10 @@ class Recorder:
         """Return the jobs that are being done."""
         return tuple(live.job for live in tuple(self._jobs) if live.job.last is None)
 
+    def keys_of(self, kind: str) -> list[Any]:
+        """Return what stands for the strands of a kind that are still alive."""
+        return [key for key, live in tuple(self._live.items()) if live.strand.kind == kind]
+
     def key_of(self, strand: int) -> object:
         """Return what stands for a strand: its task or thread; None where it is gone."""
         for key, live in tuple(self._live.items()):
@@ -314,6 +345,8 @@ class Recorder:
     def begin(self, name: str, caller: FrameType | None = None, place: Place | None = None) -> LiveSpan:
         """Open a span on the strand that runs here."""
         strand, lines = self.here(), lines_to(caller)
+        for tell in self.callers:
+            tell(strand, caller)
         live = LiveSpan(self._number(), strand, name, next_number(), self._clock() - self.origin, lines, place)
         if strand.chain:
             live.again = _again(strand, caller)
