@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
 
     from ._inheritance.facts import Facts
-    from ._inheritance.record import Handovers
+    from ._inheritance.record import Handovers as Handovers
 
     Phase = Generator[None, Any, Any]
 
