@@ -62,6 +62,20 @@ def reads_the_environment() -> str | None:
     return os.getenv("RATE") or os.environ.get("RATE")
 
 
+@functools.lru_cache
+def remembers() -> int:
+    return RATE
+
+
+def decorated() -> Any:
+    @functools.wraps(helper)
+    def wrapper() -> Any:
+        return function()
+
+    function = helper
+    return wrapper
+
+
 class Worker:
     def run(self) -> int:
         return helper()
@@ -87,6 +101,8 @@ def test_what_code_reads_is_found_with_what_it_calls() -> None:
         (Worker(), {"RATE"}),
         (Worker, {"helper", "LIMITS", "RATE"}),
         (asks_a_config, {"RATE"}),
+        (remembers, {"RATE"}),
+        (decorated(), {"LIMITS"}),
         (len, set()),
         (None, set()),
         (os.path.join, set()),
@@ -98,6 +114,8 @@ def test_what_code_reads_is_found_with_what_it_calls() -> None:
         "callable",
         "class",
         "through a class",
+        "cached",
+        "decorated",
         "builtin",
         "None",
         "stdlib",
@@ -116,6 +134,18 @@ def test_the_environment_is_one_global_however_it_is_read(monkeypatch: pytest.Mo
     assert reading.here["['PASSWORD']"].startswith("set#")
     assert "secret" not in str(reading.here)
     assert "['PYTEST_CURRENT_TEST']" not in reading.here
+
+
+def test_a_global_of_another_module_is_named_by_that() -> None:
+    judge_module = types.ModuleType("elsewhere")
+    judge_module.here = judge  # type: ignore[attr-defined]
+    names = {"elsewhere": judge_module}
+    reads = types.FunctionType((lambda: elsewhere.here._MOST).__code__, names)  # type: ignore[name-defined]  # noqa: F821
+
+    (reading,) = readings(reads)
+
+    # `elsewhere` cannot be imported by its name.
+    assert (reading.name, reading.here) == (f"{judge.__name__}._MOST", {"": "5"})
 
 
 def test_a_path_ends_where_code_would_have_to_run() -> None:
@@ -158,7 +188,8 @@ VARIABLE: contextvars.ContextVar[int] = contextvars.ContextVar("variable")
         (threading.Lock(), {"": "a lock that is free"}),
         (threading.RLock(), {"": "a lock that is free"}),
         (multiprocessing.Lock(), {"": f"the Lock of process {os.getpid()}"}),
-        (VARIABLE, {"": "_contextvars.ContextVar", ".get()": "None"}),
+        (VARIABLE, {"": "_contextvars.ContextVar"}),
+        (contextvars.ContextVar("other", default=1), {"": "_contextvars.ContextVar", ".get()": "1"}),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -328,14 +359,20 @@ Traceback (most recent call last):
 """
 
 
+MADE_LATER = (
+    "The child found no made in app, which it imports anew: it was put there at run time, or only where that module is"
+    " run as a program. Define it at the top of the module."
+)
+
+
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
         (
             "AttributeError: Can't get attribute 'made' on <module 'app' from '/project/app.py'>",
-            "The child found no made in app, which it imports anew: it was put there at run time, or only where that"
-            " module is run as a program. Define it at the top of the module.",
+            MADE_LATER,
         ),
+        ("AttributeError: module 'app' has no attribute 'made'", MADE_LATER),
         (
             "ModuleNotFoundError: No module named 'test_it'",
             "The child could not import test_it: it is not to be found on sys.path, which is all that a child knows of"
@@ -347,6 +384,13 @@ def test_a_child_that_could_not_begin_says_why(error: str, expected: str) -> Non
     assert findings(spawned(), "", CHILD.format(error)) == [expected]
     assert findings(spawned(), "", USERS.format(error)) == []
     assert findings(Facts("fork"), "", CHILD.format(error)) == []
+
+
+def test_an_attribute_that_the_program_itself_misses_is_its_own_affair() -> None:
+    error = "AttributeError: module 'app' has no attribute 'made'"
+    users = f'  File "/project/app.py", line 1, in <module>\n{error}'
+
+    assert findings(spawned(), "", CHILD.format(users)) == []
 
 
 def test_a_module_that_starts_a_process_when_imported_is_told_of() -> None:

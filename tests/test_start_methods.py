@@ -211,7 +211,7 @@ def told(text: str) -> dict[str, list[str]]:
     section = re.split(r"^=+ start methods =+$", text, flags=re.MULTILINE)[-1]
     section = re.split(r"^==", section, flags=re.MULTILINE)[0]
     section = re.sub(r"descriptor \d+", "descriptor N", section)
-    section = re.sub(r"\(function:\s[^()]+?(?:\([^()]*\)[^()]*)?\)", "(function: LOCAL)", section)
+    section = re.sub(r"\(function:\s[^()]*\)", "(function: LOCAL)", section)
     # Each run of a test has a descriptor of its own.
     section = re.sub(r"(  File descriptor N[^.]*\.[^.]*\.\n)\1+", r"\1", section)
     words = [part.split() for part in re.split(r"^(?=test_it)", section, flags=re.MULTILINE) if part.strip()]

@@ -11,13 +11,16 @@ if TYPE_CHECKING:
     from .facts import Facts, Reading, Shown
 
 _MOST = 5
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+(?=>)")
 _NOT_FOUND = re.compile(r"AttributeError: Can't get attribute '(?P<name>[^']+)' on <module '(?P<module>[^']+)'")
+# How 3.15 says it.
+_NOT_IN_MODULE = re.compile(r"AttributeError: module '(?P<module>[^']+)' has no attribute '(?P<name>[^']+)'")
 _NO_MODULE = re.compile(r"ModuleNotFoundError: No module named '(?P<name>[^']+)'")
 _CANNOT_PICKLE = re.compile(
     r"(?:PicklingError|AttributeError|TypeError): "
     r"(?P<why>(?:Can't|cannot|can't|Can not) (?:pickle|get local object|serialize)[^\n]*)"
 )
-_RECEIVING = ("spawn.py", "forkserver.py", "queues.py", "connection.py", "process.py")
+_RECEIVING = frozenset({"spawn.py", "forkserver.py", "queues.py", "connection.py"})
 _SHARED = re.compile(r"the (?P<kind>\w+) of process \d+$")
 _DIGEST = re.compile(r"#[0-9a-f]{8}$")
 _REMEDY = (
@@ -33,8 +36,9 @@ def findings(facts: Facts, error: str, printed: str) -> list[str]:
         error: The exception that ended the test, with its causes, as text.
         printed: What was written to standard error meanwhile, by the children too.
     """
-    said = list(_of_fork(facts)) if facts.method == "fork" else list(_of_new_process(facts, error, printed))
-    return list(dict.fromkeys(said))
+    said = _of_fork(facts) if facts.method == "fork" else _of_new_process(facts, error, printed)
+    # Where an object lies in memory tells nothing, and differs from run to run.
+    return list(dict.fromkeys(_ADDRESS.sub("", text) for text in said))
 
 
 def _of_fork(facts: Facts) -> Iterator[str]:
@@ -88,9 +92,12 @@ def _instead(why: str) -> str:
 
 def _of_receiving(error: str, printed: str) -> Iterator[str]:
     for text in f"{error}\n{printed}".split("Traceback (most recent call last):")[1:]:
-        if not any(f'{name}"' in text for name in _RECEIVING):
+        files = re.findall(r'^ *File "(?:.*[/\\])?([^"]+)", line', text, re.MULTILINE)
+        if not _RECEIVING.intersection(files):
             continue
-        if found := _NOT_FOUND.search(text):
+        # No frame of the program's own below: it was the child's share of the start that failed.
+        found = _NOT_FOUND.search(text) or (files[-1] in _RECEIVING and _NOT_IN_MODULE.search(text))
+        if found:
             yield (
                 f"The child found no {found['name']} in {found['module']}, which it imports anew: it was put there at"
                 " run time, or only where that module is run as a program. Define it at the top of the module."

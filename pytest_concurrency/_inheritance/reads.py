@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dis
 import functools
 import hashlib
@@ -27,8 +28,8 @@ _MOST_PARTS = 200
 _WIDTH = 60
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, PurePath)
 _LOCKS = (type(threading.Lock()), type(threading.RLock()))
-# Set anew for each test by pytest itself.
-_VOLATILE = frozenset({"PYTEST_CURRENT_TEST"})
+# Set for each test by pytest; by C libraries behind Python's back; by an interpreter that starts.
+_VOLATILE = frozenset({"PYTEST_CURRENT_TEST", "COLUMNS", "LINES", "LC_CTYPE"})
 
 
 def functions_of(given: object) -> Iterator[types.FunctionType]:
@@ -42,6 +43,9 @@ def functions_of(given: object) -> Iterator[types.FunctionType]:
             yield from functions_of(part)
     elif isinstance(given, type):
         yield from _methods(given)
+    elif inner := getattr(given, "__wrapped__", None):
+        # A cache around it.
+        yield from functions_of(inner)
     elif callable(given) and isinstance(call := type(given).__call__, types.FunctionType):
         yield call
 
@@ -70,6 +74,10 @@ def readings(given: object) -> list[Reading]:
         if function in seen or owner(function.__code__.co_filename) != "user":
             continue
         seen.add(function)
+        # A decorator calls the function that it was given.
+        for cell in function.__closure__ or ():
+            with contextlib.suppress(ValueError):
+                waiting.extend(functions_of(cell.cell_contents))
         module = str(function.__globals__.get("__name__"))
         for path in _paths(_code(function)):
             value, used = resolve(function.__globals__, path)
@@ -81,12 +89,21 @@ def readings(given: object) -> list[Reading]:
                 continue
             if isinstance(value, types.FunctionType):
                 waiting.append(value)
-            key = (module, used)
+            key = _at_home(module, function.__globals__, used)
             if value is os.environ or value is os.getenv:
                 key, value = ("os", ("environ",)), os.environ
             if key not in found:
                 found[key] = Reading(f"{module}.{function.__qualname__}", *key, shown(value))
     return list(found.values())
+
+
+def _at_home(module: str, namespace: Mapping[str, Any], path: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """Return the module that a value lies in, and the way from there, where *path* leads through other modules."""
+    for used in range(len(path) - 1, 0, -1):
+        inner, _ = resolve(namespace, path[:used])
+        if isinstance(inner, types.ModuleType) and sys.modules.get(inner.__name__) is inner:
+            return inner.__name__, path[used:]
+    return module, path
 
 
 def _code(function: types.FunctionType) -> types.CodeType:
@@ -196,7 +213,10 @@ def _inside(value: Any) -> list[tuple[str, Any]]:
     if kind in (set, frozenset):
         return [(f" has {_cut(repr(part))}", True) for part in set(value) if type(part) in _PLAIN]
     if kind.__name__ == "ContextVar" and kind.__module__ == "_contextvars":
-        return [(".get()", value.get(None))]
+        try:
+            return [(".get()", value.get())]
+        except LookupError:
+            return []
     if isinstance(value, threading.local) or kind is types.SimpleNamespace or _is_users(kind):
         try:
             return [(f".{name}", part) for name, part in dict(vars(value)).items()]
