@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ._session import Session
     from ._settings import Settings
 
+_PICTURES = (".html", ".trace.json")
 TIMELINE = "_pytest_concurrency_timeline"
 ENTRY = "_pytest_concurrency"
 """The attribute of a test's report that carries its entry, as built-in types, from a worker to the controller."""
@@ -37,8 +38,9 @@ def attach(report: pytest.TestReport, session: Session, settings: Settings, root
     blocks = [block for block in trace.blocks if counts(block, session.blocking)]
     entry = json.test_entry(trace, blocks, verdicts, root)
     entry["seconds"] = session.seconds()
-    # For pictures; no part of the report for programs.
-    entry["drawing"] = lanes.drawing(trace, blocks)
+    if settings.html or any(report_suffix(path) in _PICTURES for path in settings.reports):
+        # No part of the report for programs.
+        entry["drawing"] = lanes.drawing(trace, blocks)
     if settings.reports:
         setattr(report, ENTRY, entry)
     if settings.junit:

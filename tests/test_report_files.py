@@ -110,6 +110,15 @@ def test_a_lane_of_many_steps_is_drawn_coarsely_but_whole() -> None:
     assert all(before[2] == after[1] for before, after in pairwise(parts))
 
 
+def test_of_many_lanes_the_first_are_drawn_and_all_are_counted() -> None:
+    spans = tuple(Span(number, 1, "shop:fetch", number, 0.0, last=9999, end=1.0) for number in range(1, 1501))
+
+    test = entry(trace(spans=spans))
+
+    assert len(test["drawing"]["spans"]) == 1000
+    assert "and 1300 more" in checked(html.document([test], "1.0")).text
+
+
 # The page
 
 

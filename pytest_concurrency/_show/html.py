@@ -48,7 +48,7 @@ _PAGE_STYLE = """
 *{box-sizing:border-box}
 body{margin:0 auto;max-width:80rem;padding:1rem;background:var(--ground);color:var(--text);
  font:15px/1.5 system-ui,sans-serif}
-h1{font-size:1.4rem;margin:0}h2{font-size:1.1rem;margin:1.5rem 0 .5rem}h3{font-size:.95rem;margin:1rem 0 .35rem}
+h1{font-size:1.4rem;margin:0}h2{font-size:.95rem;margin:1rem 0 .35rem}
 p{margin:.25rem 0}.soft{color:var(--soft)}
 fieldset{border:0;margin:1rem 0 .5rem;padding:0;display:flex;flex-wrap:wrap;gap:.25rem 1.25rem}
 legend{float:left;margin-right:1rem;color:var(--soft)}label{cursor:pointer}
@@ -72,8 +72,11 @@ body:has(#only-failed:checked) .quiet,body:has(#only-found:checked) .quiet{displ
 
 def document(tests: Sequence[Mapping[str, Any]], version: str) -> str:
     """Return the page for *tests*: those with findings first, and of those that recorded nothing only the names."""
-    telling = [test for test in tests if _found(test) or test["spans"] or test["outcome"] == "failed" or _lanes(test)]
-    quiet = [test for test in tests if not any(test is each for each in telling)]
+    telling: list[Mapping[str, Any]] = []
+    quiet: list[Mapping[str, Any]] = []
+    for test in tests:
+        is_telling = _found(test) or _lanes(test) or test["outcome"] == "failed"
+        (telling if is_telling else quiet).append(test)
     telling.sort(key=lambda test: (test["outcome"] != "failed", not _found(test)))
     body = "\n".join(_test(test) for test in telling)
     return f"""<!DOCTYPE html>
@@ -164,7 +167,7 @@ def _expectations(expectations: Iterable[Mapping[str, Any]]) -> str:
         if expectation["message"]:
             # Wider than a phone: it scrolls by itself, with the keyboard too.
             lines.append(f'<pre tabindex="0">{escape(expectation["message"])}</pre>')
-    return f"<h3>Expectations</h3>{''.join(lines)}" if lines else ""
+    return f"<h2>Expectations</h2>{''.join(lines)}" if lines else ""
 
 
 def _timeline(test: Mapping[str, Any]) -> str:
@@ -176,16 +179,17 @@ def _timeline(test: Mapping[str, Any]) -> str:
     strands = {lane["id"]: lane["label"] for lane in test["drawing"]["strands"]}
     used: dict[str, None] = {}
     blocks = []
-    for title, lanes in (("Calls", test["drawing"]["spans"]), ("Strands", test["drawing"]["strands"])):
+    for title, kind in (("Calls", "spans"), ("Strands", "strands")):
+        lanes, number = test["drawing"][kind], test["drawing"]["number"][kind]
         if not lanes:
             continue
         rows = [
             _row(lane, strands.get(lane.get("strand"), lane.get("kind", "")), start, length, used)
             for lane in lanes[:_MOST_ROWS]
         ]
-        if len(lanes) > _MOST_ROWS:
-            rows.append(f"<p>and {len(lanes) - _MOST_ROWS} more</p>")
-        blocks.append(f"<h3>{title}</h3>{''.join(rows)}")
+        if number > len(rows):
+            rows.append(f"<p>and {number - len(rows)} more</p>")
+        blocks.append(f"<h2>{title}</h2>{''.join(rows)}")
     legend = "".join(
         f'<li><span class="pc-track"><i class="{kind}"></i></span>{meaning}</li>'
         for kind, meaning in _MEANING.items()
@@ -260,4 +264,4 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[str]) -> str:
     if not rows:
         return ""
     head = "".join(f'<th scope="col">{column}</th>' for column in columns)
-    return f'<h3>{title}</h3><div class="wide" tabindex="0"><table><tr>{head}</tr>{"".join(rows)}</table></div>'
+    return f'<h2>{title}</h2><div class="wide" tabindex="0"><table><tr>{head}</tr>{"".join(rows)}</table></div>'

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 _MOST_PARTS = 400
 """A lane with more is drawn in as many steps, which is finer than a screen."""
+_MOST_LANES = 1000
+"""Nobody reads more, and a worker sends them to the controller."""
 _PRIORITY = ("blocked", "running", "held", "waiting")
 
 Part = tuple[str, float, float]
@@ -32,12 +34,13 @@ def drawing(trace: Trace, blocks: Iterable[Block]) -> dict[str, Any]:
         "strands": [
             {"id": strand.id, "label": strand_label(trace, strand.id), "kind": strand.kind, "pid": strand.pid}
             | _lane(trace, span)
-            for strand, span in zip(strands, as_spans(strands), strict=True)
+            for strand, span in zip(strands[:_MOST_LANES], as_spans(strands[:_MOST_LANES]), strict=True)
         ],
         "spans": [
             {"id": span.id, "label": named[span.id], "strand": span.strand} | _lane(trace, span)
-            for span in sorted(trace.spans, key=lambda span: span.first)
+            for span in sorted(trace.spans, key=lambda span: span.first)[:_MOST_LANES]
         ],
+        "number": {"strands": len(strands), "spans": len(trace.spans)},
         "blocks": [[block.start, block.end] for block in blocks],
     }
 
