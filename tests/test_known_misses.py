@@ -1,4 +1,4 @@
-"""What blocking detection does not see, each with its reason. A test that begins to fail here is good news."""
+"""What is not seen, each with its reason. A test that begins to fail here is good news."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_concurrency._blocking.guard import Guard
+from pytest_concurrency._inheritance.reads import readings, shown
 from pytest_concurrency._settings import KINDS, Blocking
 
 if TYPE_CHECKING:
@@ -115,3 +116,19 @@ def test_one_long_call_that_keeps_the_gil_on_uvloop() -> None:
 
     # Found or not: nothing is promised, but what is said is said of the right line.
     assert all(block.kind == "cpu" and block.place.function.endswith("main") for block in blocks)
+
+
+def test_globals_behind_an_import_inside_a_function() -> None:
+    """What a child lacks is looked for among the globals of its code; a module that is a local name is none."""
+
+    def imports() -> object:
+        import tempfile
+
+        return tempfile.tempdir
+
+    assert readings(imports) == []
+
+
+def test_inside_objects_whose_class_is_not_the_programs_own() -> None:
+    """Two of the same type look alike: what lies in them may differ from process to process of itself."""
+    assert shown(io.StringIO("x")) == shown(io.StringIO("y"))
