@@ -81,6 +81,8 @@ class BlockingRun:
         """The policy of tests that ask for nothing, once one has been in force."""
         self.session_of: Callable[[pytest.Item], Session | None] = lambda item: None
         self.page_of: Callable[[pytest.Item], Page] | None = None
+        self.on_found: Callable[[pytest.Item, tuple[Finding, ...]], None] | None = None
+        """Told of what is found in a test, also where that is only warned of."""
 
     def start(self) -> None:
         """Get ready to watch, before the program under test is imported."""
@@ -249,7 +251,11 @@ class BlockingRun:
         blocks, test.blocks = test.blocks, []
         found = findings(blocks, test.blocking)
         # A test that is marked has promised more than the suite has.
-        return found if self.baseline is None or test.marker is not None else self.baseline.new(found)
+        if self.baseline is not None and test.marker is None:
+            found = self.baseline.new(found)
+        if found and self.on_found is not None:
+            self.on_found(test.item, found)
+        return found
 
     def _fail_over(self, test: _Test, phase: str) -> None:
         __tracebackhide__ = True

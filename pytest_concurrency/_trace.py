@@ -89,8 +89,6 @@ class Span:
     done_time: float | None = None
     last: int | None = None
     end: float | None = None
-    let_in: float | None = None
-    """When its work began, where the call was held before that until others had come."""
     outcome: Outcome = "open"
     caller: tuple[Place, ...] = ()
     """Who called, innermost first."""
@@ -99,6 +97,8 @@ class Span:
     before it: the `await` in a loop, where helpers lie between it and the call."""
     place: Place | None = None
     """The function that was called."""
+    let_in: float | None = None
+    """When its work began, where the call was held before that until others had come."""
 
 
 @dataclass(frozen=True, slots=True)

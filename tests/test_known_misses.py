@@ -1,4 +1,4 @@
-"""What blocking detection does not see, each with its reason. A test that begins to fail here is good news."""
+"""What is not seen, each with its reason. A test that begins to fail here is good news."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_concurrency._blocking.guard import Guard
+from pytest_concurrency._inheritance.reads import readings, shown
 from pytest_concurrency._settings import KINDS, Blocking
 
 if TYPE_CHECKING:
@@ -184,3 +185,19 @@ def test_in_greenlets(body: str, why: str, run_python: Callable[..., subprocess.
     result = run_python(GREENLETS.format(body=body))
 
     assert (result.stdout, result.stderr) == ("[]\n", ""), why
+
+
+def test_globals_behind_an_import_inside_a_function() -> None:
+    """What a child lacks is looked for among the globals of its code; a module that is a local name is none."""
+
+    def imports() -> object:
+        import tempfile
+
+        return tempfile.tempdir
+
+    assert readings(imports) == []
+
+
+def test_inside_objects_whose_class_is_not_the_programs_own() -> None:
+    """Two of the same type look alike: what lies in them may differ from process to process of itself."""
+    assert shown(io.StringIO("x")) == shown(io.StringIO("y"))
