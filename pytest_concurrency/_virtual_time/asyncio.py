@@ -50,7 +50,12 @@ def install(timeline: Timeline, origin: float) -> Iterator[None]:
         loops.check(running)
     with ExitStack() as undo:
         undo.callback(loops.release)
-        for name, make in (("__init__", loops.make), ("_run_once", loops.turn), ("time", loops.clock)):
+        for name, make in (
+            ("__init__", loops.make),
+            ("_run_once", loops.turn),
+            ("time", loops.clock),
+            ("call_later", loops.later),
+        ):
             undo.enter_context(patched(BaseEventLoop, name, make))
         yield
 
@@ -107,6 +112,7 @@ class _Loops:
         self._timeline = timeline
         self._origin = origin
         self._clocks: weakref.WeakKeyDictionary[BaseEventLoop, LoopClock] = weakref.WeakKeyDictionary()
+        self._asked = threading.local()
 
     def check(self, loop: Any) -> None:
         if not isinstance(loop, BaseEventLoop) or not hasattr(getattr(loop, "_selector", None), "get_map"):
@@ -138,28 +144,45 @@ class _Loops:
     def clock(self, original: Callable[..., float]) -> Callable[..., float]:
         @wraps(original)
         def now(loop: BaseEventLoop) -> float:
-            return self._of(loop).time() if self._timeline.on else original(loop)
+            if not self._timeline.on or getattr(self._asked, "for_its_own_time", False):
+                return original(loop)
+            clock = self._of(loop)
+            # A class with a clock of its own asks `super()`, and adds to the answer; from now on it is asked no more.
+            return original(loop) if type(loop).time is not BaseEventLoop.time else clock.time()
 
         return now
+
+    def later(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(original)
+        def call_later(loop: BaseEventLoop, delay: Any, callback: Any, *args: Any, context: Any = None) -> Any:
+            if not self._timeline.on or not isinstance(delay, (int, float)):
+                return original(loop, delay, callback, *args, context=context)
+            # As the original does, but for the rounding.
+            timer: Any = loop.call_at(self._of(loop).after(delay), callback, *args, context=context)
+            if timer._source_traceback:
+                del timer._source_traceback[-1]
+            return timer
+
+        return call_later
 
     def _of(self, loop: BaseEventLoop) -> LoopClock:
         clock = self._clocks.get(loop)
         if clock is None:
-            own = vars(loop).get("time")
-            start = own() if own is not None else _real_time(loop)
-            line = Line.going_on(self._timeline, start)
-            clock = self._clocks[loop] = LoopClock(loop, self._timeline, line, real_before=own is None)
+            line = Line.going_on(self._timeline, self._own_time(loop))
+            clock = self._clocks[loop] = LoopClock(loop, self._timeline, line, real_before="time" not in vars(loop))
         return clock
+
+    def _own_time(self, loop: BaseEventLoop) -> float:
+        """Return what the loop's clock shows without us; a class of its own may ask `super()` for it."""
+        self._asked.for_its_own_time = True
+        try:
+            return loop.time()
+        finally:
+            self._asked.for_its_own_time = False
 
     def release(self) -> None:
         for loop, clock in list(self._clocks.items()):
             clock.release(loop)
-
-
-def _real_time(loop: BaseEventLoop) -> float:
-    """Return what the loop's clock showed before `BaseEventLoop.time` was patched."""
-    own = type(loop).time
-    return _monotonic() if own is BaseEventLoop.time else own(loop)
 
 
 class LoopClock:
@@ -187,6 +210,10 @@ class LoopClock:
             due, self._due_before = self._due_before, None
             return due
         return self._line.time()
+
+    def after(self, delay: float) -> float:
+        """Return what the loop's clock will show in *delay* seconds, without the errors of adding floats."""
+        return self._line.rounded(self._line.time() + delay)
 
     @property
     def _loop(self) -> Any:
@@ -264,5 +291,7 @@ class LoopClock:
         if loop.is_closed():
             return
         ahead = shown - loop.time()
-        if type(loop).time is BaseEventLoop.time and (ahead > 0 or not self._real_before):
-            loop.time = lambda: ahead + _monotonic()
+        if ahead > 0 or not self._real_before:
+            # The class may have a clock of its own, which goes on.
+            ref, plain = weakref.ref(loop), type(loop).time
+            loop.time = lambda: ahead + plain(ref())

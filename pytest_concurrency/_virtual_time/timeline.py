@@ -225,12 +225,17 @@ class Line:
             return None
         return round((when - self._base) * _NANOSECONDS / self._grain) * self._grain
 
+    def rounded(self, when: float) -> float:
+        """Return *when* to the nanosecond: ten times 0.1 s after 0.0 is 1.0, which adding up floats misses."""
+        point = self.point(when)
+        return when if point is None else self._base + point / _NANOSECONDS
+
     def reach(self, when: float) -> bool:
-        """Show *when* exactly if the timeline is there, and tell whether it is."""
+        """Show *when* if the timeline is there, and tell whether it is."""
         point = self.point(when)
         if point is None or self._timeline.now < point:
             return False
-        if point == self._timeline.now:
-            # To the last bit, or the loop would not find it due.
-            self._shown_at, self._shown = point, max(self._shown, when)
+        if point == self._timeline.now and self.time() < when:
+            # Whoever set a timer for *when* is not to be told that it is a little earlier.
+            self._shown = when
         return True
