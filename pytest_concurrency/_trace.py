@@ -180,6 +180,15 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
+class Standstill:
+    """Everybody waits, and nothing is left that could end a wait."""
+
+    time: float
+    """On the virtual clock, since the test's body began."""
+    waits: tuple[Wait, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Clock:
     """What one thread had asked of the processors at one instant, in seconds since it began."""
 

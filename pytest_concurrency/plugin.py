@@ -55,13 +55,17 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Reporting(settings.reports), "pytest_concurrency_reporting")
     blocking = _start_blocking(config)
     blocking.configure(settings.blocking, str(config.rootpath))
-    blocking.session_of = lambda item: item.stash.get(_session_key, None)
+    blocking.session_of = _session_of
     blocking.page_of = _page
     for plugin, name in ((blocking.baseline, "baseline"), (blocking.rules, "rules")):
         if plugin is not None:
             config.pluginmanager.register(plugin, f"pytest_concurrency_{name}")
     for line in (*_markers.DOCS, *_timing.DOCS, *_blocking_run.DOCS):
         config.addinivalue_line("markers", line)
+
+
+def _session_of(item: pytest.Item) -> Session | None:
+    return item.stash.get(_session_key, None)
 
 
 virtual_clock = _timing.virtual_clock
@@ -97,7 +101,7 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
     if asked & _RECORDED:
         phase = _record_setup(item, phase)
     if asked & _timing.ASKED:
-        phase = _timing.setup(item, phase)
+        phase = _timing.setup(item, phase, _timing.Of(_session_of, _page))
     return (yield from item.config.stash[_blocking_key].setup(item, asked, phase))
 
 

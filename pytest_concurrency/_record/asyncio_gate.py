@@ -239,7 +239,7 @@ class _View:
     """What is going on in one loop, at one instant."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, held: set[Any], doors: Doors) -> None:
-        looks = {task: _look(task, held) for task in asyncio.all_tasks(loop) if not task.done()}
+        looks = {task: look(task, held) for task in asyncio.all_tasks(loop) if not task.done()}
         self.graph = WaitGraph(looks, held, doors.recorder)
 
     def timers(self, timers: list[tuple[float, Any, Any]], horizon: float) -> Timers:
@@ -274,7 +274,8 @@ class _View:
         return self.graph.outside(lambda task: task.get_name(), {"worker": "a worker", **sockets})
 
 
-def _look(task: Any, held: set[Any]) -> Look:
+def look(task: Any, held: set[Any]) -> Look:
+    """Return what *task* waits for; for one of those *held*, that it is."""
     found = suspension(task.get_coro())
     waiter = getattr(task, "_fut_waiter", None)
     if task in held:

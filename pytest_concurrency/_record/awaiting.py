@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .._places import is_trampoline, owner, place_of
 
 if TYPE_CHECKING:
-    from types import FrameType
+    from types import CodeType, FrameType
 
     from .._trace import Place
 
@@ -156,6 +156,11 @@ def _frames(coroutine: Any) -> list[tuple[Any, FrameType]]:
             inner = _driven(frame)
         coroutine = inner
     return frames
+
+
+def codes(coroutine: Any) -> list[CodeType]:
+    """Return the code of *coroutine* and of what it awaits, outermost first."""
+    return [frame.f_code for _, frame in _frames(coroutine)]
 
 
 def _driven(frame: FrameType | None) -> Any:

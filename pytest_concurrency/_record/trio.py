@@ -63,6 +63,13 @@ def record(recorder: Recorder, doors: Doors) -> Iterator[None]:
         yield
 
 
+def here_of(task: trio.lowlevel.Task) -> Here:
+    """Return how *task* is known to the recorder."""
+    code = getattr(task.coro, "cr_code", None)
+    path = code.co_filename.replace("\\", "/") if code is not None else ""
+    return Here(task, "trio-task", task.name, "trio", foreign=any(part in path for part in _RUNNERS))
+
+
 class _Watcher(trio.abc.Instrument):
     """Writes down when tasks start, step and end."""
 
@@ -84,7 +91,7 @@ class _Watcher(trio.abc.Instrument):
         known = self._recorder.known(task)
         if known is None:
             self._join_run()
-            return self._here_of(task)
+            return here_of(task)
         return Here(task, "trio-task", "", "trio")
 
     def _join_run(self) -> None:
@@ -94,14 +101,9 @@ class _Watcher(trio.abc.Instrument):
             self._joined.add(token)
             trio.lowlevel.add_instrument(self)
 
-    def _here_of(self, task: trio.lowlevel.Task) -> Here:
-        code = getattr(task.coro, "cr_code", None)
-        path = code.co_filename.replace("\\", "/") if code is not None else ""
-        return Here(task, "trio-task", task.name, "trio", foreign=any(part in path for part in _RUNNERS))
-
     def _strand(self, task: trio.lowlevel.Task) -> LiveStrand:
         live = self._recorder.known(task)
-        return live if live is not None else self._recorder.strand_for(self._here_of(task))
+        return live if live is not None else self._recorder.strand_for(here_of(task))
 
     def before_run(self) -> None:
         self._joined.add(trio.lowlevel.current_trio_token())
@@ -241,11 +243,12 @@ def _graph(held: set[Any], recorder: Recorder) -> WaitGraph:
         # Trio's own tasks and ours wait for nothing that the program does.
         own = ("_core/_entry_queue.py", "_record/trio.py")
         if task is not root and not found.root.replace("\\", "/").endswith(own):
-            looks[task] = _look(task, found, held, children)
+            looks[task] = look(task, found, held, children)
     return WaitGraph(looks, held, recorder)
 
 
-def _look(task: trio.lowlevel.Task, found: Suspension, held: set[Any], children: list[Any]) -> Look:
+def look(task: trio.lowlevel.Task, found: Suspension, held: set[Any], children: list[Any]) -> Look:
+    """Return what *task* waits for, which is suspended as *found*; for one of those *held*, that it is."""
     if task in held:
         return Look("held", found.place, chain=found.chain)
     # Trio puts the means to interrupt a task there for as long as it is blocked.

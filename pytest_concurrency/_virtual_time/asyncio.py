@@ -185,6 +185,12 @@ class _Loops:
             clock.release(loop)
 
 
+def _is_outermost(task: Any) -> bool:
+    """Tell whether `run_until_complete` waits for *task*."""
+    callbacks = getattr(task, "_callbacks", None) or ()
+    return any(getattr(each[0], "__name__", "") == "_run_until_complete_cb" for each in callbacks)
+
+
 class LoopClock:
     """One loop on the timeline: its clock, and what its selector asks before it waits."""
 
@@ -193,6 +199,7 @@ class LoopClock:
         self.deadline: int | None = None
         self.thread: int | None = None
         self.checked = False
+        self._given_up = False
         # A loop that nobody has any more is to go as soon as it would without us, with its warnings.
         self._ref = weakref.ref(loop)
         self._timeline = timeline
@@ -232,6 +239,23 @@ class LoopClock:
     def descriptors(self) -> Iterator[int]:
         own = self._loop._ssock.fileno() if self._loop._ssock is not None else -1
         yield from (key.fd for key in tuple((self._loop._selector.get_map() or {}).values()) if key.fd != own)
+
+    def tasks(self) -> Iterator[Any]:
+        yield from asyncio.all_tasks(self._loop)
+
+    def give_up(self, is_of_test: Callable[[Any], bool]) -> None:
+        """Cancel the test's own task, as a time-out would; raise where it has been cancelled and goes on to wait.
+
+        Raises:
+            RuntimeError: The tasks wait although they have been cancelled.
+        """
+        if self._given_up:
+            raise RuntimeError("every task waits, none for anything that could come, and cancelling has not helped")
+        self._given_up = True
+        tasks = [task for task in self.tasks() if not task.done()]
+        of_test = [task for task in tasks if is_of_test(task.get_coro())]
+        for task in of_test or [task for task in tasks if _is_outermost(task)]:
+            task.cancel()
 
     def step_in(self) -> None:
         """Stand in front of the loop's selector until it is asked, when nobody else can put himself there too."""

@@ -15,7 +15,7 @@ from . import patched_time, threads
 from .timeline import Timeline
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _NANOSECONDS = 1_000_000_000
 _EXACT = 1_953_125
@@ -78,6 +78,16 @@ class VirtualClock:
                 "which has no jump(). Advance that clock, or do not give the run one."
             )
         clock.jump(seconds)
+
+    def on_standstill(self, told: Callable[[list[Any]], object], is_of_test: Callable[[Any], bool]) -> None:
+        """Call *told* with all tasks when nobody can ever go on, before the test's own task is made to end.
+
+        Args:
+            told: Called in a thread in which a loop runs.
+            is_of_test: Tells whether a coroutine is that of the test's own body. Where none is, the outermost task of
+                the loop is meant.
+        """
+        self._timeline.at_standstill, self._timeline.is_of_test = told, is_of_test
 
     def start_body(self) -> None:
         """Count `elapsed` from here."""

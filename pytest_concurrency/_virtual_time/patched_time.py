@@ -133,5 +133,11 @@ class _Sleeper:
     def descriptors(self) -> Iterator[int]:
         return iter(())
 
+    def tasks(self) -> Iterator[Any]:
+        return iter(())
+
+    def give_up(self, is_of_test: Callable[[Any], bool]) -> None:
+        """Do nothing: a sleeper has a timer."""
+
     def poll(self, limit: float | None) -> bool:
         return self._never.wait(limit)

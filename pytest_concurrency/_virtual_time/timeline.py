@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import signal
 import threading
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
@@ -25,7 +26,7 @@ PATIENCE = 1.0
 PATIENCE_IN_ALL = 10.0
 """How long time stands still for real work that never ends but sends something now and then, in real seconds."""
 
-_SHORTEST_LOOK, _LONGEST_LOOK = 0.0002, 0.01
+_SHORTEST_LOOK, _LONGEST_LOOK, _LONGEST_WATCH = 0.0002, 0.01, 0.1
 _NANOSECONDS = 1_000_000_000
 
 
@@ -51,6 +52,12 @@ class Waiter(Protocol):
     def descriptors(self) -> Iterator[int]:
         """Yield the descriptors that could wake it, its own wake-up calls left out."""
 
+    def tasks(self) -> Iterator[Any]:
+        """Yield the tasks that it runs."""
+
+    def give_up(self, is_of_test: Callable[[Any], bool]) -> None:
+        """Let the task that the test runs in end, from the thread that waits; nothing else would ever end it."""
+
 
 class _Lock:
     """A reentrant lock. A thread that waits for it is seen to be at work, which it will be in a moment."""
@@ -73,6 +80,12 @@ class Timeline:
     def __init__(self, real: Callable[[], float] = perf_counter) -> None:
         self.now = 0
         self.on = False
+        self.thread = threading.get_native_id()
+        """Where the test's body runs."""
+        self.at_standstill: Callable[[list[Any]], object] = lambda tasks: None
+        """Is told once nobody can ever go on, of all tasks."""
+        self.is_of_test: Callable[[Any], bool] = lambda coroutine: False
+        """Tells whether a coroutine is that of the test's own body."""
         self.strangers: frozenset[int] = frozenset()
         """Threads that were at work for somebody else when time became virtual."""
         self._real = real
@@ -112,12 +125,49 @@ class Timeline:
         waiter.idle = True
         try:
             if waiter.deadline is None:
-                # Only the world can bring something now: wait as the loop itself would.
-                return poll(None)
+                return self._wait_for_the_world(waiter, poll)
             return self._wait(waiter, waiter.deadline, poll)
         finally:
             waiter.idle = False
             waiter.deadline = None
+
+    def _wait_for_the_world(self, waiter: Waiter, poll: Callable[[float | None], Any]) -> Any:
+        """Wait as a loop without a timer does, unless the world has nothing left that could come in."""
+        look = _SHORTEST_LOOK
+        came = poll(0)
+        while not came and not waiter.ready():
+            if not self.on:
+                return poll(None)
+            with self._lock:
+                given_up = self._stands_still() and self._is_the_tests(waiter)
+            if given_up:
+                self.at_standstill([task for each in self._waiters if each.running() for task in each.tasks()])
+                waiter.give_up(self.is_of_test)
+                return came
+            came = poll(look)
+            look = min(2 * look, _LONGEST_WATCH)
+        return came
+
+    def _stands_still(self) -> bool:
+        """Tell whether everybody waits, and nothing is left in the process or around it that could end a wait.
+
+        Never where the kernel does not tell of threads: there may be some that Python knows nothing of.
+        """
+        running = [each for each in self._waiters if each.running()]
+        if any(not each.idle or each.deadline is not None or each.ready() for each in running):
+            return False
+        asleep = {each.thread for each in running}
+        return threads.KERNEL_TELLS and not (
+            threads.at_work((), asleep, for_ever=True)
+            or descriptors.awaited([fd for each in running for fd in each.descriptors()])
+            or descriptors.has_children()
+            or signals_awaited()
+        )
+
+    def _is_the_tests(self, waiter: Waiter) -> bool:
+        """Tell whether *waiter* runs in the test's own thread, or nobody does who could be asked instead."""
+        in_thread = [each for each in self._waiters if each.running() and each.thread == self.thread]
+        return not in_thread or waiter in in_thread
 
     def _wait(self, waiter: Waiter, deadline: int, poll: Callable[[float | None], Any]) -> Any:
         look = _SHORTEST_LOOK
@@ -167,6 +217,17 @@ class Timeline:
             nearest = min((each for each in due if each > self.now), default=limit)
             self.now = max(self.now, min(self.now + round((now - start) * _NANOSECONDS), nearest))
         self._ran_to = now
+
+
+def signals_awaited() -> bool:
+    """Tell whether a signal may bring something: somebody in the program has a handler for one."""
+    # Those of Ctrl-C, which every runner sets, and of a test's time limit bring no test further.
+    for number in signal.valid_signals() - {signal.SIGINT}:
+        handler = signal.getsignal(number)
+        module = str(getattr(handler, "__module__", "")).partition(".")[0]
+        if callable(handler) and module not in {"signal", "pytest_timeout"}:
+            return True
+    return False
 
 
 class Spin:
