@@ -92,7 +92,7 @@ def test_the_message_about_many() -> None:
 
     assert lines[0] == "can never finish: all 14 tasks wait and no timer is set, at 0.25 s of virtual time"
     assert lines[2] == "  Task-1 waits for Task-14, Task-13, Task-12 and 1 more"
-    assert lines[26] == "  ... and 2 more tasks"
+    assert lines[14] == "  ... and 2 more tasks"
 
 
 def test_the_message_about_a_test_whose_tasks_are_all_the_runners() -> None:
@@ -235,9 +235,15 @@ def test_everybody_waits_under_the_plugins(inner: Any, pytester: pytest.Pytester
 
     result.assert_outcomes(passed=2, failed=3)
     result.stdout.fnmatch_lines(
-        ["can never finish: all 2 tasks wait and no timer is set, at 1 s of virtual time"]
-        + ["", "  Task-2 waits for an event", "    at test_it.py:14 in test_for_ever"]
-        + ["  sleep_forever waits for a time that never comes", "", "No thread*"]
+        [
+            "can never finish: all 2 tasks wait and no timer is set, at 1 s of virtual time",
+            "",
+            "  Task-2 waits for an event",
+            "    at test_it.py:14 in test_for_ever",
+            "  sleep_forever waits for a time that never comes",
+            "",
+            "No thread*",
+        ]
     )
     result.stdout.fnmatch_lines(["  main waits for a queue", "    at test_it.py:24 in test_trio.<locals>.main"])
     for test in ("test_for_ever[[]asyncio]", "test_for_ever[[]trio]", "test_trio"):

@@ -144,11 +144,17 @@ class _Loops:
     def clock(self, original: Callable[..., float]) -> Callable[..., float]:
         @wraps(original)
         def now(loop: BaseEventLoop) -> float:
-            if not self._timeline.on or getattr(self._asked, "for_its_own_time", False):
+            if not self._timeline.on:
                 return original(loop)
+            if getattr(self._asked, "for_its_own_time", False):
+                self._asked.answer = original(loop)
+                return float(self._asked.answer)
+            is_new = loop not in self._clocks
             clock = self._of(loop)
+            if type(loop).time is BaseEventLoop.time:
+                return clock.time()
             # A class with a clock of its own asks `super()`, and adds to the answer; from now on it is asked no more.
-            return original(loop) if type(loop).time is not BaseEventLoop.time else clock.time()
+            return float(self._asked.answer) if is_new else original(loop)
 
         return now
 
@@ -174,7 +180,7 @@ class _Loops:
 
     def _own_time(self, loop: BaseEventLoop) -> float:
         """Return what the loop's clock shows without us; a class of its own may ask `super()` for it."""
-        self._asked.for_its_own_time = True
+        self._asked.for_its_own_time, self._asked.answer = True, 0.0
         try:
             return loop.time()
         finally:

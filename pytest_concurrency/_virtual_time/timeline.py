@@ -135,16 +135,18 @@ class Timeline:
         """Wait as a loop without a timer does, unless the world has nothing left that could come in."""
         look = _SHORTEST_LOOK
         came = poll(0)
+        quiet = 0
         while not came and not waiter.ready():
             if not self.on:
                 return poll(None)
             with self._lock:
-                given_up = self._stands_still() and self._is_the_tests(waiter)
-            if given_up:
+                quiet = quiet + 1 if self._stands_still() and self._is_the_tests(waiter) else 0
+            # Twice, and then what those who have since come to rest may have done: it shows up here, if anywhere.
+            if quiet > 1 and not (came := poll(0)) and self._all_wait():
                 self.at_standstill([task for each in self._waiters if each.running() for task in each.tasks()])
                 waiter.give_up(self.is_of_test)
                 return came
-            came = poll(look)
+            came = came or poll(look)
             look = min(2 * look, _LONGEST_WATCH)
         return came
 
@@ -153,9 +155,9 @@ class Timeline:
 
         Never where the kernel does not tell of threads: there may be some that Python knows nothing of.
         """
-        running = [each for each in self._waiters if each.running()]
-        if any(not each.idle or each.deadline is not None or each.ready() for each in running):
+        if not self._all_wait():
             return False
+        running = [each for each in self._waiters if each.running()]
         asleep = {each.thread for each in running}
         return threads.KERNEL_TELLS and not (
             threads.at_work((), asleep, for_ever=True)
@@ -163,6 +165,10 @@ class Timeline:
             or descriptors.has_children()
             or signals_awaited()
         )
+
+    def _all_wait(self) -> bool:
+        running = (each for each in self._waiters if each.running())
+        return all(each.idle and each.deadline is None and not each.ready() for each in running)
 
     def _is_the_tests(self, waiter: Waiter) -> bool:
         """Tell whether *waiter* runs in the test's own thread, or nobody does who could be asked instead."""

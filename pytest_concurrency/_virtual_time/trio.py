@@ -152,7 +152,13 @@ class TrioClock(trio.abc.Clock):
         return bool(self.runner.tasks)
 
     def ready(self) -> bool:
-        return bool(self.runner.runq) or (self.runner.is_guest and self.runner.guest_tick_scheduled)
+        entries = self.runner.entry_queue
+        return bool(
+            self.runner.runq
+            or entries.queue
+            or entries.idempotent_queue
+            or (self.runner.is_guest and self.runner.guest_tick_scheduled)
+        )
 
     def here(self) -> bool:
         return getattr(trio._core._run.GLOBAL_RUN_CONTEXT, "runner", None) is self.runner
