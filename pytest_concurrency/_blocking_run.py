@@ -34,7 +34,7 @@ DOCS = (
     "may_block(reason): this test may block its event loop",
 )
 MARKERS = frozenset({"must_not_block", "may_block"})
-_TIMING = frozenset({"must_finish_within", "virtual_clock"})
+_TIMING = frozenset({"virtual_clock"})
 _OFF = Blocking(mode="off")
 
 
@@ -130,6 +130,13 @@ class BlockingRun:
         self._guard.strand_here = self._strand_here
         self._guard.install()
         self._apply()
+
+    def blocks(self) -> tuple[Block, ...]:
+        """Return what counts of what has blocked a loop in the present test, as far as it has not been told yet."""
+        from ._judge.blocking import counts
+
+        test = self._test
+        return tuple(block for block in test.blocks if counts(block, test.blocking)) if test is not None else ()
 
     def _failed(self, text: str) -> None:
         self._problem = text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from time import perf_counter
@@ -15,10 +14,11 @@ from ._errors import DeadlineError
 from ._markers import parsed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from ._session import Session
     from ._show.messages import Page
+    from ._trace import Block, Duration
     from ._virtual_time import VirtualClock
 
     Phase = Generator[None, Any, Any]
@@ -38,6 +38,8 @@ class Of:
     """Its recording."""
     page: Callable[[pytest.Item], Page]
     """Where its messages will be read."""
+    blocks: Callable[[], Sequence[Block]]
+    """What has blocked its loops so far."""
 
 
 MARKERS = frozenset({"must_finish_within", "virtual_clock"})
@@ -167,23 +169,43 @@ def setup(item: pytest.Item, phase: Phase, of: Of) -> Phase:
     return result
 
 
-def call(item: pytest.Item, phase: Phase) -> Phase:
+def call(item: pytest.Item, phase: Phase, of: Of) -> Phase:
     """Judge how long the body took."""
     limit = item.stash.get(_limit_key, None)
     clock = item.stash.get(_clock_key, None)
-    began = perf_counter()
     if clock is not None:
         clock.start_body()
+    measured = _measured(of.session(item), limit, clock) if limit is not None else None
     # The body's own exception, a skip and Ctrl-C pass: there is no verdict over them.
     with _ended_with_the_run(item):
         result = yield from _unless_stuck(item, phase)
-    if limit is not None:
-        from ._judge.deadline import judge
+    if limit is not None and measured is not None:
+        from ._judge.deadline import judged
 
-        elapsed = perf_counter() - began if clock is None else clock.elapsed
-        if problem := judge(elapsed, limit, virtual=clock is not None):
-            raise DeadlineError("\n\n".join(textwrap.fill(part, 80) for part in problem.split("\n\n")))
+        duration = measured()
+        if judged(duration) > limit:
+            from ._show.deadline import deadline_message
+
+            session = of.session(item)
+            trace = session.trace() if session is not None else None
+            raise DeadlineError(deadline_message(trace, duration, limit, of.page(item), of.blocks()))
     return result
+
+
+def _measured(session: Session | None, limit: float, clock: VirtualClock | None) -> Callable[[], Duration]:
+    """Measure from now on until what is returned is called; take down meanwhile what the tasks wait for."""
+    from ._record import noise
+    from ._record.courses import Courses
+    from ._trace import Duration
+
+    before = noise.read()
+    if session is not None:
+        body_clock = (lambda: perf_counter() - before.wall) if clock is None else lambda: clock.elapsed
+        # Shorter waits than this make no test late, or there are so many of them that some line stands out.
+        session.recorder.courses = Courses(session.recorder, body_clock, limit / 1000)
+    if clock is not None:
+        return lambda: Duration(clock.elapsed, "virtual")
+    return lambda: noise.between(before, noise.read())
 
 
 def teardown(item: pytest.Item, phase: Phase) -> Phase:

@@ -26,7 +26,7 @@ _asked_key = pytest.StashKey[frozenset[str]]()
 
 _MARKERS = _markers.NAMES | _timing.MARKERS | _blocking_run.MARKERS
 _FIXTURES = frozenset({"concurrency", "virtual_clock"})
-_RECORDED = _markers.NAMES | {"concurrency", "report"}
+_RECORDED = _markers.NAMES | {"concurrency", "report", "must_finish_within"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -68,6 +68,10 @@ def _session_of(item: pytest.Item) -> Session | None:
     return item.stash.get(_session_key, None)
 
 
+def _of(item: pytest.Item) -> _timing.Of:
+    return _timing.Of(_session_of, _page, item.config.stash[_blocking_key].blocks)
+
+
 virtual_clock = _timing.virtual_clock
 
 
@@ -101,7 +105,7 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
     if asked & _RECORDED:
         phase = _record_setup(item, phase)
     if asked & _timing.ASKED:
-        phase = _timing.setup(item, phase, _timing.Of(_session_of, _page))
+        phase = _timing.setup(item, phase, _of(item))
     return (yield from item.config.stash[_blocking_key].setup(item, asked, phase))
 
 
@@ -112,7 +116,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     if asked & _RECORDED:
         phase = _record_call(item, phase)
     if asked & _timing.ASKED:
-        phase = _timing.call(item, phase)
+        phase = _timing.call(item, phase, _of(item))
     return (yield from item.config.stash[_blocking_key].call(phase))
 
 

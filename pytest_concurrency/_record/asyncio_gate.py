@@ -289,6 +289,19 @@ def look(task: Any, held: set[Any]) -> Look:
     return Look(kind, found.place, found.resource if kind in LIMITS else None, on)
 
 
+def look_back(task: Any, step: tuple[Any, ...]) -> Look:
+    """Return what *task* has waited for, which is about to make *step*: a loop's handle, or a callback's arguments."""
+    found = suspension(task.get_coro())
+    # A task is woken with the future that it waited for.
+    args = getattr(step[0], "_args", None) or () if step else ()
+    awaited = args[0] if args else None
+    on: tuple[Any, ...] = ()
+    if awaited is not None:
+        on = tuple(each for each in (getattr(awaited, "_children", None) or (awaited,)) if hasattr(each, "get_coro"))
+    kind = "task" if on else found.kind
+    return Look(kind, found.place, found.resource if kind in LIMITS | {"event"} else None, on)
+
+
 def _follow(waiter: Any, found: Suspension) -> tuple[str, tuple[Any, ...]]:
     awaited = list(_leaves(waiter))
     if any(map(_comes_from_worker, awaited)):

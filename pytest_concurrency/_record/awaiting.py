@@ -56,7 +56,7 @@ _IO_FILES = ("asyncio/streams.py", "asyncio/selector_events.py", "asyncio/sslpro
 
 
 _LOOP_LIBRARIES = ("/anyio/", "/trio/", "/uvloop/", "/pytest_trio/", "/pytest_asyncio/")
-_WHOLE = frozenset({"queue", "limiter", "lock", "semaphore", "task", "worker", "io"})
+_WHOLE = frozenset({"timer", "queue", "limiter", "lock", "semaphore", "task", "worker", "io"})
 _PARTS = frozenset({"event", "lock", "limiter", "future"})
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
+    from .courses import Courses
     from .journal import Journal
 
 
@@ -88,6 +89,8 @@ class Recorder:
         self.backend: str | None = None
         self.clocks: CpuClocks | None = None
         """Reads what threads ask of the processors, where a verdict needs it."""
+        self.courses: Courses | None = None
+        """Takes down what tasks wait for, where a deadline is to be judged."""
         self._clock = clock
         self.origin = clock()
         """When the recording began, by the clock."""
@@ -325,6 +328,16 @@ class Recorder:
                 held.pop(0)
         return tuple(held)
 
+    def open_span(self, live: LiveStrand) -> str | None:
+        """Return the name of the innermost span that is open on a strand, None where there is none."""
+        return next((each.span.name for each in reversed(tuple(self._open.values())) if each.strand is live), None)
+
+    def last_to_give(self, resource: int) -> int | None:
+        """Return the strand that gave *resource* back last, None where nobody has."""
+        return next(
+            (use.strand for use in reversed(self._uses) if use.resource == resource and use.action == "gave"), None
+        )
+
     def trace(self) -> Trace:
         """Return what has been recorded so far."""
         return Trace(
@@ -338,6 +351,7 @@ class Recorder:
             uses=tuple(self._uses),
             releases=tuple(self._releases),
             clocks=tuple(self._clocks),
+            courses=self.courses.all() if self.courses is not None else (),
             cores=free_cores() if self.clocks is not None else None,
             gil=has_gil() if self.clocks is not None else None,
             watched=dict(self.watched),

@@ -6,6 +6,7 @@ import sys
 import threading
 import weakref
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -17,7 +18,7 @@ from .._trace import Step
 from .awaiting import Suspension, suspension
 from .door import Held, Survey, Timers, WaitingRoom
 from .recorder import Here
-from .resources import note_uses
+from .resources import note_uses, note_wakes
 from .threads import moving_threads
 from .wait_graph import LIMITS, Look, WaitGraph
 
@@ -60,6 +61,8 @@ def record(recorder: Recorder, doors: Doors) -> Iterator[None]:
             undo, recorder, trio.CapacityLimiter, "limiter", takes="acquire_on_behalf_of", gives="release_on_behalf_of"
         )
         note_uses(undo, recorder, trio.MemoryReceiveChannel, "queue", takes="receive")
+        note_wakes(undo, recorder, trio.Event, "set")
+        note_wakes(undo, recorder, trio.MemorySendChannel, "send_nowait")
         yield
 
 
@@ -123,12 +126,16 @@ class _Watcher(trio.abc.Instrument):
             with suppress(KeyError):
                 trio.lowlevel.remove_instrument(self)
             return
+        if self._recorder.courses is not None:
+            self._recorder.courses.resumes(self._strand(task), partial(look_back, task))
         self._steps[task] = (next_number(), self._recorder.now())
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
         begun = self._steps.pop(task, None)
         if begun is not None and not self._stopped:
             first, start = begun
+            if self._recorder.courses is not None:
+                self._recorder.courses.pauses(self._strand(task))
             self._strand(task).steps.append(Step(first, next_number(), start, self._recorder.now()))
 
     def task_exited(self, task: trio.lowlevel.Task) -> None:
@@ -245,6 +252,12 @@ def _graph(held: set[Any], recorder: Recorder) -> WaitGraph:
         if task is not root and not found.root.replace("\\", "/").endswith(own):
             looks[task] = look(task, found, held, children)
     return WaitGraph(looks, held, recorder)
+
+
+def look_back(task: trio.lowlevel.Task) -> Look:
+    """Return what *task* has waited for, which is about to go on."""
+    found = suspension(task.coro)
+    return Look(found.kind, found.place, found.resource if found.kind in LIMITS | {"event"} else None)
 
 
 def look(task: trio.lowlevel.Task, found: Suspension, held: set[Any], children: list[Any]) -> Look:

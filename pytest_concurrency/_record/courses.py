@@ -1,0 +1,81 @@
+"""What each task of a test with a deadline waits for: looked at when the wait is over, and only if it was long."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from .._places import owner
+from .._trace import Course, Stretch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .recorder import LiveStrand, Recorder
+    from .wait_graph import Look
+
+
+@dataclass(slots=True)
+class _Live:
+    start: float
+    end: float
+    waits: list[Stretch] = field(default_factory=list)
+
+
+class Courses:
+    """Written down from the first step of each task after its making."""
+
+    def __init__(self, recorder: Recorder, clock: Callable[[], float], least: float) -> None:
+        """Take down waits of at least *least* seconds, on *clock*."""
+        self._recorder = recorder
+        self._clock = clock
+        self._least = least
+        self._wakers: dict[int, int] = {}
+        self._live: weakref.WeakKeyDictionary[LiveStrand, _Live] = weakref.WeakKeyDictionary()
+
+    def resumes(self, live: LiveStrand, look: Callable[[], Look]) -> None:
+        """Say that a task is about to go on; *look* tells what it has waited for."""
+        now = self._clock()
+        course = self._live.get(live)
+        if course is None:
+            self._live[live] = _Live(now, now)
+            return
+        if now - course.end >= self._least and now > course.end:
+            seen = look()
+            place = seen.place if seen.place is not None and owner(seen.place.file) == "user" else None
+            span = self._recorder.open_span(live)
+            course.waits.append(Stretch(course.end, now, seen.kind, self._ended_by(seen), place, span))
+        course.end = now
+
+    def pauses(self, live: LiveStrand) -> None:
+        """Say that a task waits now, or has ended."""
+        course = self._live.get(live)
+        if course is not None:
+            course.end = self._clock()
+
+    def _ended_by(self, seen: Look) -> tuple[int, ...]:
+        recorder = self._recorder
+        awaited = (recorder.known(other) for other in seen.on)
+        found = tuple(other.strand.id for other in awaited if other is not None)
+        if found or seen.resource is None:
+            return found
+        waker = self._wakers.get(_key(seen.resource))
+        giver = waker if waker is not None else recorder.last_to_give(id(seen.resource))
+        return (giver,) if giver is not None else ()
+
+    def woken(self, resource: object, by: LiveStrand) -> None:
+        """Say that *by* has let those go on who wait for *resource*."""
+        self._wakers[_key(resource)] = by.strand.id
+
+    def all(self) -> tuple[Course, ...]:
+        """Return them as data."""
+        return tuple(
+            Course(live.strand.id, course.start, course.end, tuple(course.waits))
+            for live, course in sorted(self._live.items(), key=lambda item: item[0].strand.id)
+        )
+
+
+def _key(resource: object) -> int:
+    # The two ends of a trio channel share their state.
+    return id(getattr(resource, "_state", resource))
