@@ -80,6 +80,8 @@ class BlockingRun:
         self._usual: Policy | None = None
         """The policy of tests that ask for nothing, once one has been in force."""
         self.session_of: Callable[[pytest.Item], Session | None] = lambda item: None
+        self.clock_of: Callable[[pytest.Item], tuple[float, bool] | None] = lambda item: None
+        """What the test's virtual clock shows, and whether `time.sleep` follows it; None where it has none."""
         self.page_of: Callable[[pytest.Item], Page] | None = None
 
     def start(self) -> None:
@@ -243,7 +245,9 @@ class BlockingRun:
         if found and isinstance(error, Exception) and not isinstance(error, BlockingCallError):
             from ._show.blocks import failure_text
 
-            test.item.add_report_section(phase, "blocking", failure_text(found, self._page(test)))
+            test.item.add_report_section(
+                phase, "blocking", failure_text(found, self._page(test), self.clock_of(test.item))
+            )
 
     def _found(self, test: _Test) -> tuple[Finding, ...]:
         """Return what was found since the last time this was asked."""
@@ -267,7 +271,7 @@ class BlockingRun:
         if found:
             from ._show.blocks import failure_text
 
-            raise BlockingError(failure_text(found, self._page(test)))
+            raise BlockingError(failure_text(found, self._page(test), self.clock_of(test.item)))
 
     def _warn_of(self, test: _Test) -> None:
         __tracebackhide__ = True

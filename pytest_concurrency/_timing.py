@@ -59,6 +59,12 @@ def virtual_clock(request: pytest.FixtureRequest) -> VirtualClock:
     return clock
 
 
+def clock_of(item: pytest.Item) -> tuple[float, bool] | None:
+    """Return what the virtual clock of a test shows, in seconds, and whether `time.sleep` follows it; None without."""
+    clock = item.stash.get(_clock_key, None)
+    return (clock.elapsed, clock.patches_time) if clock is not None else None
+
+
 def _must_finish_within(seconds: float) -> float:
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < math.inf:
         raise ValueError(f"expected seconds, such as 0.5, not {seconds!r}")

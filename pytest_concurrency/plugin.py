@@ -56,6 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
     blocking = _start_blocking(config)
     blocking.configure(settings.blocking, str(config.rootpath))
     blocking.session_of = _session_of
+    blocking.clock_of = _timing.clock_of
     blocking.page_of = _page
     for plugin, name in ((blocking.baseline, "baseline"), (blocking.rules, "rules")):
         if plugin is not None:

@@ -40,6 +40,8 @@ class VirtualClock:
         self._timeline = Timeline()
         self._body_start = 0
         self._adopted: tuple[Any, float, int] | None = None
+        self.patches_time = False
+        """Whether the functions of `time` follow it."""
 
     @property
     def now(self) -> float:
@@ -106,6 +108,7 @@ class VirtualClock:
         """
         if VirtualClock._in_force.locked():
             raise RuntimeError("a virtual clock is in force already: a process has one time, for one test at a time")
+        self.patches_time = patch_time
         timeline = self._timeline
         # Rounded up to what a float shows exactly, so that whole seconds added to it are exact too.
         origin = -(-_monotonic_ns() // _EXACT) * _EXACT - timeline.now

@@ -100,7 +100,8 @@ def _sleep(timeline: Timeline, seconds: float) -> None:
         raise ValueError("sleep length must be non-negative")
     nanoseconds = round(seconds * 1e9)
     if timeline.runs_here():
-        # A loop's own thread: nothing on it can move meanwhile.
+        # A loop's own thread: nothing on it can move meanwhile, so it is to be found as the real one is.
+        sys.audit("time.sleep", seconds)
         timeline.move(nanoseconds)
         return
     sleeper = _Sleeper()
