@@ -243,11 +243,7 @@ class BlockingRun:
             return
         found = self._found(test)
         if found and isinstance(error, Exception) and not isinstance(error, BlockingCallError):
-            from ._show.blocks import failure_text
-
-            test.item.add_report_section(
-                phase, "blocking", failure_text(found, self._page(test), self.clock_of(test.item))
-            )
+            test.item.add_report_section(phase, "blocking", self._text(test, found))
 
     def _found(self, test: _Test) -> tuple[Finding, ...]:
         """Return what was found since the last time this was asked."""
@@ -269,9 +265,12 @@ class BlockingRun:
                 )
         found = self._found(test)
         if found:
-            from ._show.blocks import failure_text
+            raise BlockingError(self._text(test, found))
 
-            raise BlockingError(failure_text(found, self._page(test), self.clock_of(test.item)))
+    def _text(self, test: _Test, found: tuple[Finding, ...]) -> str:
+        from ._show.blocks import failure_text
+
+        return failure_text(found, self._page(test), self.clock_of(test.item))
 
     def _warn_of(self, test: _Test) -> None:
         __tracebackhide__ = True

@@ -20,8 +20,8 @@ PLACE = Place("/app/work.py", 7, "work")
         ((3.0, False), "These are real seconds, and none of the 3 s that this test's virtual clock\nshows."),
         (
             (13.5, True),
-            "These are real seconds, and none of the 13.5 s that this test's virtual clock\nshows. But time.sleep follows"
-            " that clock in this test: its seconds are virtual.",
+            "These are real seconds, and none of the 13.5 s that this test's virtual clock\n"
+            "shows. But time.sleep follows that clock in this test: its seconds are virtual.",
         ),
     ],
     ids=["real", "patched"],

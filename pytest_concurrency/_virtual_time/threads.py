@@ -32,13 +32,20 @@ resting: list[Callable[[threading.Thread, FrameType], bool]] = []
 """Further ways to know a thread that has no work, for libraries whose workers wait with a time-out."""
 
 
-def at_work(strangers: Collection[int], asleep: Collection[int | None], *, for_ever: bool = False) -> str | None:
+def at_work(
+    strangers: Collection[int],
+    asleep: Collection[int | None],
+    *,
+    for_ever: bool = False,
+    rested: dict[int | None, str] | None = None,
+) -> str | None:
     """Return, in words, a thread that may still bring something; None when all of them rest.
 
     Args:
         strangers: Threads that are left out, by native id; so is the calling one.
         asleep: More of them.
         for_ever: A thread whose wait has a time limit does not rest.
+        rested: How often each had run when all of them were last found at rest; kept up to date here.
     """
     seen: list[dict[int | None, str]] = []
     # Three times: between two looks at two threads the one may have woken the other, or started a third, and gone to
@@ -66,8 +73,16 @@ def at_work(strangers: Collection[int], asleep: Collection[int | None], *, for_e
         turns = {native_id: turns[native_id] for native_id in turns if native_id not in unknown - parked}
         if not turns:
             return None
+        if KERNEL_TELLS and turns == rested:
+            # Nobody has run since all rested, and nobody has been woken: there was none who could have.
+            return None
         seen.append(turns)
-    return None if seen[0] == seen[1] == seen[2] else "threads have just been at work"
+    if not seen[0] == seen[1] == seen[2]:
+        return "threads have just been at work"
+    if rested is not None:
+        rested.clear()
+        rested.update(seen[0])
+    return None
 
 
 def _pause() -> None:

@@ -94,6 +94,7 @@ class Timeline:
         self._still_since: float | None = None
         self._heard_at = 0.0
         self._ran_to = 0.0
+        self._rested: dict[int | None, str] = {}
 
     def join(self, waiter: Waiter) -> None:
         """Count *waiter* among those who wait for this time."""
@@ -210,7 +211,7 @@ class Timeline:
         watched = [fd for each in running for fd in each.descriptors()]
         asleep = {each.thread for each in running}
         # Threads first: one that is at rest now may have written to a socket a moment ago.
-        return threads.at_work(self.strangers, asleep) or descriptors.awaited(watched)
+        return threads.at_work(self.strangers, asleep, rested=self._rested) or descriptors.awaited(watched)
 
     def _run_on(self, limit: int) -> None:
         """Let real time pass on the timeline, once patience with real work has run out."""
