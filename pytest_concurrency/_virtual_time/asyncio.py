@@ -13,9 +13,11 @@ import sys
 import threading
 import time
 import weakref
+from asyncio import events
 from asyncio.base_events import BaseEventLoop
 from contextlib import ExitStack, contextmanager, suppress
 from functools import wraps
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from .._patching import patched
@@ -57,6 +59,7 @@ def install(timeline: Timeline, origin: float) -> Iterator[None]:
             ("call_later", loops.later),
         ):
             undo.enter_context(patched(BaseEventLoop, name, make))
+        undo.enter_context(patched(events, "TimerHandle", lambda original: _Numbered))
         yield
 
 
@@ -103,6 +106,28 @@ def _cannot(loop: Any) -> str:
         f"{type(loop).__qualname__}: its timers are out of reach. Run this test on asyncio's own loop "
         "(asyncio.SelectorEventLoop; for anyio: no use_uvloop), or on trio, or take virtual_clock off."
     )
+
+
+class _Numbered(events.TimerHandle):
+    """A timer that fires after those that were set before it for the same time: a heap alone does not keep order."""
+
+    __slots__ = ("_number",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._number = next(_numbers)
+
+    def __lt__(self, other: object) -> Any:
+        if type(other) is not _Numbered:
+            return super().__lt__(other)  # type: ignore[operator]
+        mine, theirs = self._when, other._when  # type: ignore[attr-defined]
+        return mine < theirs or (mine == theirs and self._number < other._number)
+
+    __hash__ = events.TimerHandle.__hash__
+
+
+_numbers = count()
+_Numbered.__name__ = _Numbered.__qualname__ = events.TimerHandle.__name__
 
 
 class _Loops:
