@@ -46,12 +46,13 @@ def test_trio_autojump_jumps_while_bytes_are_on_their_way_between_two_sockets(cl
         async with trio.open_nursery() as nursery:
             (listener,) = await nursery.start(partial(trio.serve_tcp, echo, 0, host="127.0.0.1"))
             stream = await trio.testing.open_stream_to_socket_listener(listener)
-            for _ in range(50):
-                with trio.fail_after(0.001):
-                    await stream.send_all(b"x" * 1000)
-                    received = 0
-                    while received < 1000:
-                        received += len(await stream.receive_some(1000))
+            async with stream:
+                for _ in range(50):
+                    with trio.fail_after(0.001):
+                        await stream.send_all(b"x" * 1000)
+                        received = 0
+                        while received < 1000:
+                            received += len(await stream.receive_some(1000))
             nursery.cancel_scope.cancel()
 
     pytest.importorskip("trio.testing")
