@@ -141,7 +141,7 @@ def test_looptime_changes_the_loop_class_of_tests_that_do_not_ask_for_it(inner: 
 
     # No warning of a missing event loop either.
     inner(
-        "-W", "error", "-o", "asyncio_default_fixture_loop_scope=function", "--blocking=off", "-p", "no:anyio"
+        "-W", "error", "-o", "asyncio_default_fixture_loop_scope=function", "--blocking=off", "-p", "no:looptime"
     ).assert_outcomes(passed=4)
 
 
