@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -10,14 +9,17 @@ from .._places import owner
 from .._trace import Course, Stretch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from .recorder import LiveStrand, Recorder
     from .wait_graph import Look
 
 
 @dataclass(slots=True)
-class _Live:
+class LiveCourse:
+    """What a strand has waited for, while it is being recorded."""
+
+    of: Courses
     start: float
     end: float
     waits: list[Stretch] = field(default_factory=list)
@@ -32,14 +34,13 @@ class Courses:
         self._clock = clock
         self._least = least
         self._wakers: dict[int, int] = {}
-        self._live: weakref.WeakKeyDictionary[LiveStrand, _Live] = weakref.WeakKeyDictionary()
 
     def resumes(self, live: LiveStrand, look: Callable[[], Look]) -> None:
         """Say that a task is about to go on; *look* tells what it has waited for."""
         now = self._clock()
-        course = self._live.get(live)
-        if course is None:
-            self._live[live] = _Live(now, now)
+        course = live.course
+        if course is None or course.of is not self:
+            live.course = LiveCourse(self, now, now)
             return
         if now - course.end >= self._least and now > course.end:
             seen = look()
@@ -50,9 +51,8 @@ class Courses:
 
     def pauses(self, live: LiveStrand) -> None:
         """Say that a task waits now, or has ended."""
-        course = self._live.get(live)
-        if course is not None:
-            course.end = self._clock()
+        if live.course is not None:
+            live.course.end = self._clock()
 
     def _ended_by(self, seen: Look) -> tuple[int, ...]:
         recorder = self._recorder
@@ -68,11 +68,12 @@ class Courses:
         """Say that *by* has let those go on who wait for *resource*."""
         self._wakers[_key(resource)] = by.strand.id
 
-    def all(self) -> tuple[Course, ...]:
-        """Return them as data."""
+    def all(self, strands: Iterable[LiveStrand]) -> tuple[Course, ...]:
+        """Return those of *strands* as data."""
         return tuple(
-            Course(live.strand.id, course.start, course.end, tuple(course.waits))
-            for live, course in sorted(self._live.items(), key=lambda item: item[0].strand.id)
+            Course(live.strand.id, live.course.start, live.course.end, tuple(live.course.waits))
+            for live in strands
+            if live.course is not None and live.course.of is self
         )
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
-    from .courses import Courses
+    from .courses import Courses, LiveCourse
     from .journal import Journal
 
 
@@ -36,6 +36,8 @@ class LiveStrand:
     steps: list[Step] = field(default_factory=list)
     chain: tuple[weakref.ref[Any], ...] = ()
     """The coroutines that led to its call that was held last (see `awaiting`)."""
+    course: LiveCourse | None = None
+    """What it has waited for, where the test has a deadline."""
 
 
 @dataclass(slots=True, eq=False)
@@ -351,7 +353,7 @@ class Recorder:
             uses=tuple(self._uses),
             releases=tuple(self._releases),
             clocks=tuple(self._clocks),
-            courses=self.courses.all() if self.courses is not None else (),
+            courses=self.courses.all(tuple(self._strands)) if self.courses is not None else (),
             cores=free_cores() if self.clocks is not None else None,
             gil=has_gil() if self.clocks is not None else None,
             watched=dict(self.watched),

@@ -116,6 +116,9 @@ class _Numbered(events.TimerHandle):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._number = next(_numbers)
+        # In debug mode the loop takes off its own frame, and not this one.
+        if traceback := getattr(self, "_source_traceback", None):
+            del traceback[-1]
 
     def __lt__(self, other: object) -> Any:
         if type(other) is not _Numbered:

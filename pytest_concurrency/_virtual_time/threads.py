@@ -24,6 +24,8 @@ _FUTEX = {
     "ppc64le": "221",
     "s390x": "238",
 }.get(platform.machine())
+_PRIVATE = 128
+"""Set where no other process can wake the waiter."""
 KERNEL_TELLS = _FUTEX is not None and os.access("/proc/self/syscall", os.R_OK)
 
 _POOLS = frozenset({"concurrent.futures.thread", "trio._core._thread_cache"})
@@ -162,7 +164,7 @@ def _is_ours(thread: threading.Thread) -> bool:
 
 
 def _kernel_says_parked(native_id: int) -> bool:
-    """Tell whether the thread waits for a lock with no time limit, as the kernel sees it.
+    """Tell whether the thread waits for a lock of this process with no time limit, as the kernel sees it.
 
     A thread that has been woken shows as running at once, long before it gets to run Python code; one that waits for
     the GIL waits with a time limit.
@@ -174,7 +176,8 @@ def _kernel_says_parked(native_id: int) -> bool:
         return True
     except OSError:
         return False
-    return len(fields) > 4 and fields[0] == _FUTEX and int(fields[4], 16) == 0
+    in_lock = len(fields) > 4 and fields[0] == _FUTEX and int(fields[2], 16) & _PRIVATE
+    return bool(in_lock) and int(fields[4], 16) == 0
 
 
 def _frame_says_parked(frame: FrameType) -> bool:
