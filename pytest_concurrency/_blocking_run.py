@@ -34,7 +34,7 @@ DOCS = (
     "may_block(reason): this test may block its event loop",
 )
 MARKERS = frozenset({"must_not_block", "may_block"})
-_TIMING = frozenset({"must_finish_within", "virtual_clock"})
+_TIMING = frozenset({"virtual_clock"})
 _OFF = Blocking(mode="off")
 
 
@@ -80,6 +80,8 @@ class BlockingRun:
         self._usual: Policy | None = None
         """The policy of tests that ask for nothing, once one has been in force."""
         self.session_of: Callable[[pytest.Item], Session | None] = lambda item: None
+        self.clock_of: Callable[[pytest.Item], tuple[float, bool] | None] = lambda item: None
+        """What the test's virtual clock shows, and whether `time.sleep` follows it; None where it has none."""
         self.page_of: Callable[[pytest.Item], Page] | None = None
         self.on_found: Callable[[pytest.Item, tuple[Finding, ...]], None] | None = None
         """Told of what is found in a test, also where that is only warned of."""
@@ -132,6 +134,13 @@ class BlockingRun:
         self._guard.strand_here = self._strand_here
         self._guard.install()
         self._apply()
+
+    def blocks(self) -> tuple[Block, ...]:
+        """Return what counts of what has blocked a loop in the present test, as far as it has not been told yet."""
+        from ._judge.blocking import counts
+
+        test = self._test
+        return tuple(block for block in test.blocks if counts(block, test.blocking)) if test is not None else ()
 
     def _failed(self, text: str) -> None:
         self._problem = text
@@ -240,9 +249,7 @@ class BlockingRun:
             return
         found = self._found(test)
         if found and isinstance(error, Exception) and not isinstance(error, BlockingCallError):
-            from ._show.blocks import failure_text
-
-            test.item.add_report_section(phase, "blocking", failure_text(found, self._page(test)))
+            test.item.add_report_section(phase, "blocking", self._text(test, found))
 
     def _found(self, test: _Test) -> tuple[Finding, ...]:
         """Return what was found since the last time this was asked."""
@@ -268,9 +275,12 @@ class BlockingRun:
                 )
         found = self._found(test)
         if found:
-            from ._show.blocks import failure_text
+            raise BlockingError(self._text(test, found))
 
-            raise BlockingError(failure_text(found, self._page(test)))
+    def _text(self, test: _Test, found: tuple[Finding, ...]) -> str:
+        from ._show.blocks import failure_text
+
+        return failure_text(found, self._page(test), self.clock_of(test.item))
 
     def _warn_of(self, test: _Test) -> None:
         __tracebackhide__ = True

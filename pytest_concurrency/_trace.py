@@ -186,6 +186,60 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
+class Stretch:
+    """A strand waited from one of its steps to the next. Times are those of the clock that a deadline is judged by."""
+
+    start: float
+    end: float
+    kind: str
+    """As `Wait.kind`."""
+    on: tuple[int, ...] = ()
+    """The strands that ended it, where that is known: awaited tasks, who gave the lock back."""
+    place: Place | None = None
+    """The innermost line of the user's own code in it, None where there is none."""
+    span: str | None = None
+    """The name of the innermost span that was open on that strand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What one strand waited for, in seconds since the test's body began."""
+
+    strand: int
+    start: float
+    end: float
+    """When it last ran."""
+    waits: tuple[Stretch, ...] = ()
+    """Those that were long enough to matter, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """How long the test's body took, in seconds."""
+
+    wall: float
+    """On the clock: the virtual one, or that of the machine."""
+    clock: Literal["virtual", "real"] = "real"
+    queued: float | None = None
+    """How much of it the test's thread waited for a processor that others had; None where the system does not say."""
+    cpu: float = 0.0
+    """How much of it the test's thread computed, as the system counts: what was stolen from it meanwhile is in it."""
+    busy: float = 0.0
+    """How long all processors of the machine together were busy meanwhile."""
+    stolen: float = 0.0
+    """How much of that a hypervisor gave to other machines."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standstill:
+    """Everybody waits, and nothing is left that could end a wait."""
+
+    time: float
+    """On the virtual clock, since the test's body began."""
+    waits: tuple[Wait, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Clock:
     """What one thread had asked of the processors at one instant, in seconds since it began."""
 
@@ -223,6 +277,8 @@ class Trace:
     uses: tuple[Use, ...] = ()
     releases: tuple[Release, ...] = ()
     clocks: tuple[Clock, ...] = ()
+    courses: tuple[Course, ...] = ()
+    """Where the test has a deadline."""
     cores: int | None = None
     """How many processors were free; None where nobody asked."""
     gil: bool | None = None

@@ -27,7 +27,7 @@ _asked_key = pytest.StashKey[frozenset[str]]()
 
 _MARKERS = _markers.NAMES | _timing.MARKERS | _blocking_run.MARKERS | _start_methods.MARKERS
 _FIXTURES = frozenset({"concurrency", "virtual_clock"})
-_RECORDED = _markers.NAMES | {"concurrency", "report"}
+_RECORDED = _markers.NAMES | {"concurrency", "report", "must_finish_within"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -56,7 +56,8 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Reporting(settings.reports), "pytest_concurrency_reporting")
     blocking = _start_blocking(config)
     blocking.configure(settings.blocking, str(config.rootpath))
-    blocking.session_of = lambda item: item.stash.get(_session_key, None)
+    blocking.session_of = _session_of
+    blocking.clock_of = _timing.clock_of
     blocking.page_of = _page
     if settings.junit:
         blocking.on_found = _note_properties
@@ -67,6 +68,14 @@ def pytest_configure(config: pytest.Config) -> None:
             config.pluginmanager.register(plugin, f"pytest_concurrency_{name}")
     for line in (*_markers.DOCS, *_timing.DOCS, *_blocking_run.DOCS, *_start_methods.DOCS):
         config.addinivalue_line("markers", line)
+
+
+def _session_of(item: pytest.Item) -> Session | None:
+    return item.stash.get(_session_key, None)
+
+
+def _of(item: pytest.Item) -> _timing.Of:
+    return _timing.Of(_session_of, _page, item.config.stash[_blocking_key].blocks)
 
 
 virtual_clock = _timing.virtual_clock
@@ -107,7 +116,7 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
     if asked & _RECORDED:
         phase = _record_setup(item, phase)
     if asked & _timing.ASKED:
-        phase = _timing.setup(item, phase)
+        phase = _timing.setup(item, phase, _of(item))
     if asked & _start_methods.MARKERS:
         phase = _start_methods.setup(item, phase)
     return (yield from item.config.stash[_blocking_key].setup(item, asked, phase))
@@ -120,7 +129,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     if asked & _RECORDED:
         phase = _record_call(item, phase)
     if asked & _timing.ASKED:
-        phase = _timing.call(item, phase)
+        phase = _timing.call(item, phase, _of(item))
     if asked & _start_methods.MARKERS:
         phase = _start_methods.call(item, phase)
     return (yield from item.config.stash[_blocking_key].call(phase))

@@ -46,3 +46,13 @@ def test_the_output_in_the_readme_is_what_comes_out(
     result = inner("-p", "no:asyncio", "-p", "no:anyio", *shlex.split(command)[1:])
 
     assert without_figures(result.stdout.str()) == without_figures(expected)
+
+
+def test_the_example_about_virtual_time_runs(pytester: pytest.Pytester, inner: Callable[..., pytest.RunResult]) -> None:
+    guide = Path(__file__).parent.parent / "docs" / "virtual_time.md"
+    files = [(name, text) for _, name, text in BLOCK.findall(guide.read_text(encoding="utf-8"))]
+    for name, text in files:
+        (pytester.path / name).write_text(text, encoding="utf-8")
+
+    assert files
+    inner("-p", "no:asyncio", "-p", "no:anyio").assert_outcomes(passed=len(files))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -51,6 +52,7 @@ class FakeWaiter:
         self.deadline = deadline
         self.thread: int | None = None
         self.fds = fds
+        self.gave_up = False
 
     def running(self) -> bool:
         return True
@@ -63,6 +65,12 @@ class FakeWaiter:
 
     def descriptors(self) -> Iterator[int]:
         return iter(self.fds)
+
+    def tasks(self) -> Iterator[Any]:
+        yield "a task"
+
+    def give_up(self, is_of_test: Callable[[Any], bool]) -> None:
+        self.gave_up = True
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -117,11 +125,93 @@ def test_time_jumps_when_nothing_else_can_happen(timeline: Timeline, world: Fake
     assert world.time == 100.0
 
 
-def test_without_a_timer_the_wait_has_no_end_and_is_one_call(timeline: Timeline, world: FakeWorld) -> None:
-    wait(timeline, FakeWaiter(None), world)
+@pytest.fixture
+def told(timeline: Timeline, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What is told of a standstill, in a process in which nobody else is at work."""
+    told: list[list[str]] = []
+    timeline.at_standstill = told.append
+    monkeypatch.setattr(threads, "KERNEL_TELLS", True)
+    monkeypatch.setattr(threads, "at_work", lambda *args, **kwargs: None)
+    monkeypatch.setattr(descriptors, "has_children", lambda: False)
+    return told
 
-    assert world.polls == [None]
+
+def test_without_a_timer_and_with_nothing_else_to_come_everybody_waits_for_ever(
+    timeline: Timeline, world: FakeWorld, told: list[list[str]]
+) -> None:
+    waiter, other = FakeWaiter(None), FakeWaiter(None)
+    other.idle = True
+    timeline.join(other)
+
+    wait(timeline, waiter, world)
+
+    assert told == [["a task", "a task"]]
+    assert (waiter.gave_up, other.gave_up) == (True, False)
+    # It looks twice, and then once more at what may have come in.
+    assert world.polls == [0, 0.0002, 0]
     assert timeline.now == 0
+
+
+@pytest.mark.parametrize(
+    "who", ["a thread", "a child", "a signal", "unknown threads", "a descriptor", "another's timer"]
+)
+def test_a_wait_without_a_timer_goes_on_as_long_as_something_may_come(
+    who: str,
+    timeline: Timeline,
+    world: FakeWorld,
+    told: list[list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    strange_pipe: int,
+) -> None:
+    waiter, other = FakeWaiter(None), FakeWaiter(None)
+    other.idle = True
+    timeline.join(other)
+    if who == "a thread":
+        monkeypatch.setattr(threads, "at_work", lambda *args, **kwargs: "thread pool-1 is at work")
+    elif who == "a child":
+        monkeypatch.setattr(descriptors, "has_children", lambda: True)
+    elif who == "a signal":
+        monkeypatch.setattr(signal, "getsignal", {signal.SIGTERM: test_one_clock_at_a_time}.get)
+    elif who == "unknown threads":
+        monkeypatch.setattr(threads, "KERNEL_TELLS", False)
+    elif who == "a descriptor":
+        other.fds = (strange_pipe,)
+    else:
+        other.deadline = 9 * SECOND
+    world.comes_at = [105.0]
+
+    came = wait(timeline, waiter, world)
+
+    assert came == [105.0]
+    assert not told
+    # It looks again, ever more seldom.
+    assert len(world.polls) < 70
+
+
+def test_the_loop_in_the_tests_own_thread_gives_up_first(
+    timeline: Timeline, world: FakeWorld, told: list[list[str]]
+) -> None:
+    beside, in_test = FakeWaiter(None), FakeWaiter(None)
+    in_test.idle, in_test.thread = True, timeline.thread
+    timeline.thread += 1
+    in_test.thread = timeline.thread
+    timeline.join(in_test)
+    world.comes_at = [100.5]
+
+    wait(timeline, beside, world)
+
+    assert not told
+
+
+def test_a_thread_whose_wait_has_a_time_limit_does_not_rest_for_ever() -> None:
+    future: Future[int] = Future()
+    thread = threading.Thread(target=lambda: future.result(timeout=600), daemon=True)
+    thread.start()
+
+    assert eventually(lambda: threads.rests(thread))
+    assert not threads.rests(thread, for_ever=True)
+    future.set_result(1)
+    thread.join()
 
 
 def test_time_waits_for_another_loop_that_is_at_work(timeline: Timeline, world: FakeWorld) -> None:
@@ -295,8 +385,8 @@ def _simple_queue() -> Any:
 @pytest.fixture(params=["kernel", "frames"])
 def told_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "frames":
-        monkeypatch.setattr(threads, "_KERNEL_TELLS", False)
-    elif not threads._KERNEL_TELLS:
+        monkeypatch.setattr(threads, "KERNEL_TELLS", False)
+    elif not threads.KERNEL_TELLS:
         pytest.skip("this system does not show a thread's system call")
     return str(request.param)
 
@@ -377,7 +467,7 @@ def connection(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[tuple[
 @pytest.fixture
 def childless(monkeypatch: pytest.MonkeyPatch) -> None:
     """No child of this process has inherited anything, whatever other tests have left running."""
-    monkeypatch.setattr(descriptors, "_has_children", lambda: False)
+    monkeypatch.setattr(descriptors, "has_children", lambda: False)
 
 
 @pytest.mark.usefixtures("childless")

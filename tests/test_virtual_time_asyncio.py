@@ -73,13 +73,60 @@ def test_durations_are_exact_and_cost_nothing(run: Callable[..., Any], clock: Vi
 
 
 def test_tenths_add_up(clock: VirtualClock) -> None:
-    async def main() -> float:
-        for seconds in (0.1, 0.2, 0.3, 0.1):
+    async def main() -> list[float]:
+        shown = []
+        for seconds in (0.1,) * 10 + (0.2, 0.1):
             await asyncio.sleep(seconds)
-        return asyncio.get_running_loop().time()
+            shown.append(asyncio.get_running_loop().time())
+        return shown
 
-    assert asyncio.run(main()) == 0.1 + 0.2 + 0.3 + 0.1
-    assert clock.elapsed == 0.7
+    # 0.1 + 0.2 is more than 0.3, and ten times 0.1 less than 1.0, where floats are added up.
+    assert asyncio.run(main()) == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.3]
+    assert clock.elapsed == 1.3
+
+
+def test_no_timer_fires_before_the_time_it_was_set_for(clock: VirtualClock) -> None:
+    async def main() -> list[bool]:
+        loop = asyncio.get_running_loop()
+        came: list[bool] = []
+        await asyncio.sleep(0.1)
+        # A deadline that its user has computed, and compares with the time that he finds.
+        when = loop.time() + 0.2
+        assert when > 0.3
+        loop.call_at(when, lambda: came.append(loop.time() >= when))
+        await asyncio.sleep(1)
+        return came
+
+    assert asyncio.run(main()) == [True]
+    assert clock.elapsed == 1.1
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["made in the test", "there before"])
+def test_a_loop_with_a_clock_of_its_own_class_is_put_on_virtual_time_and_goes_on(before: bool) -> None:
+    class Slanted(asyncio.SelectorEventLoop):
+        def time(self) -> float:
+            return super().time() + 1000
+
+    async def main() -> float:
+        start = loop.time()
+        times.append(start)
+        await asyncio.sleep(5000)
+        times.append(loop.time())
+        return times[-1] - start
+
+    clock = VirtualClock()
+    loops = [Slanted()] if before else []
+    times = [loop.time() for loop in loops]
+    with clock.install(patch_time=False):
+        loop = loops[0] if before else Slanted()
+        times.append(loop.time())
+        assert loop.run_until_complete(main()) == 5000
+    times.append(loop.time())
+    loop.close()
+
+    assert clock.elapsed == 5000
+    assert times == sorted(times)
+    assert times[-1] - times[-2] < 60
 
 
 def test_timers_fire_in_order_at_their_own_times(clock: VirtualClock) -> None:
@@ -237,12 +284,11 @@ def test_a_worker_that_never_ends_does_not_stop_time_for_good(clock: VirtualCloc
 
         worker = asyncio.create_task(asyncio.to_thread(work))
         await asyncio.sleep(0.02)
+        assert clock.elapsed == 0.02
         stop.set()
         await worker
 
     asyncio.run(main())
-
-    assert clock.elapsed == pytest.approx(0.02, abs=0.005)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the selector loop of Windows starts no processes")

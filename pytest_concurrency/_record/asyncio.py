@@ -13,9 +13,9 @@ from .._imports import when_imported
 from .._patching import patched
 from .._sequence import next_number
 from .._trace import Step
-from .asyncio_gate import LoopGates
+from .asyncio_gate import LoopGates, look_back
 from .recorder import Here
-from .resources import note_uses
+from .resources import note_uses, note_wakes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,6 +45,8 @@ def record(recorder: Recorder, doors: Doors) -> Iterator[None]:
         note_uses(undo, recorder, asyncio.Semaphore, "semaphore", takes="acquire", gives="release")
         # `get` ends by calling it.
         note_uses(undo, recorder, asyncio.Queue, "queue", takes="get_nowait")
+        note_wakes(undo, recorder, asyncio.Event, "set")
+        note_wakes(undo, recorder, asyncio.Queue, "put_nowait")
         undo.enter_context(when_imported("anyio", lambda: _watch_anyio(undo, recorder)))
         yield
 
@@ -149,10 +151,15 @@ class _Hooks:
         if not live.steps:
             # Before 3.14 `asyncio.create_task` names a task only after the loop has created it.
             recorder.rename(live, task.get_name())
+        courses = recorder.courses
+        if courses is not None:
+            courses.resumes(live, functools.partial(look_back, task, args))
         first, start = next_number(), recorder.now()
         try:
             return run(*args)
         finally:
+            if courses is not None:
+                courses.pauses(live)
             live.steps.append(Step(first, next_number(), start, recorder.now()))
             if task.done():
                 recorder.end_strand(live)

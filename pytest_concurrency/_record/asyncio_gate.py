@@ -240,7 +240,7 @@ class _View:
     """What is going on in one loop, at one instant."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, held: set[Any], doors: Doors) -> None:
-        looks = {task: _look(task, held) for task in asyncio.all_tasks(loop) if not task.done()}
+        looks = {task: look(task, held) for task in asyncio.all_tasks(loop) if not task.done()}
         self.graph = WaitGraph(looks, held, doors.recorder)
 
     def timers(self, timers: list[tuple[float, Any, Any]], horizon: float) -> Timers:
@@ -275,7 +275,8 @@ class _View:
         return self.graph.outside(lambda task: task.get_name(), {"worker": "a worker", **sockets})
 
 
-def _look(task: Any, held: set[Any]) -> Look:
+def look(task: Any, held: set[Any]) -> Look:
+    """Return what *task* waits for; for one of those *held*, that it is."""
     found = suspension(task.get_coro())
     waiter = getattr(task, "_fut_waiter", None)
     if task in held:
@@ -287,6 +288,19 @@ def _look(task: Any, held: set[Any]) -> Look:
         # A library's protocol may set it when data comes, where no task shows that somebody waits for data.
         kind = "future"
     return Look(kind, found.place, found.resource if kind in LIMITS else None, on)
+
+
+def look_back(task: Any, step: tuple[Any, ...]) -> Look:
+    """Return what *task* has waited for, which is about to make *step*: a loop's handle, or a callback's arguments."""
+    found = suspension(task.get_coro())
+    # A task is woken with the future that it waited for.
+    args = getattr(step[0], "_args", None) or () if step else ()
+    awaited = args[0] if args else None
+    on: tuple[Any, ...] = ()
+    if awaited is not None:
+        on = tuple(each for each in (getattr(awaited, "_children", None) or (awaited,)) if hasattr(each, "get_coro"))
+    kind = "task" if on else found.kind
+    return Look(kind, found.place, found.resource if kind in LIMITS | {"event"} else None, on)
 
 
 def _follow(waiter: Any, found: Suspension) -> tuple[str, tuple[Any, ...]]:

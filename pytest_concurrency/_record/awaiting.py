@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .._places import is_trampoline, owner, place_of
 
 if TYPE_CHECKING:
-    from types import FrameType
+    from types import CodeType, FrameType
 
     from .._trace import Place
 
@@ -57,7 +57,7 @@ _IO_FILES = ("asyncio/streams.py", "asyncio/selector_events.py", "asyncio/sslpro
 
 
 _LOOP_LIBRARIES = ("/tornado/", "/anyio/", "/trio/", "/uvloop/", "/pytest_trio/", "/pytest_asyncio/")
-_WHOLE = frozenset({"queue", "limiter", "lock", "semaphore", "task", "worker", "io"})
+_WHOLE = frozenset({"timer", "queue", "limiter", "lock", "semaphore", "task", "worker", "io"})
 _PARTS = frozenset({"event", "lock", "limiter", "future"})
 
 
@@ -157,6 +157,11 @@ def _frames(coroutine: Any) -> list[tuple[Any, FrameType]]:
             inner = _driven(frame)
         coroutine = inner
     return frames
+
+
+def codes(coroutine: Any) -> list[CodeType]:
+    """Return the code of *coroutine* and of what it awaits, outermost first."""
+    return [frame.f_code for _, frame in _frames(coroutine)]
 
 
 def _driven(frame: FrameType | None) -> Any:

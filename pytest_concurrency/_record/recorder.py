@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from .._places import Lines
+    from .courses import Courses, LiveCourse
     from .journal import Journal
     from .others import OtherProcesses
 
@@ -38,6 +39,8 @@ class LiveStrand:
     steps: list[Step] = field(default_factory=list)
     chain: tuple[weakref.ref[Any], ...] = ()
     """The coroutines that led to its call that was held last (see `awaiting`)."""
+    course: LiveCourse | None = None
+    """What it has waited for, where the test has a deadline."""
 
 
 class LiveSpan:
@@ -145,6 +148,8 @@ class Recorder:
         self.backend: str | None = None
         self.clocks: CpuClocks | None = None
         """Reads what threads ask of the processors, where a verdict needs it."""
+        self.courses: Courses | None = None
+        """Takes down what tasks wait for, where a deadline is to be judged."""
         self._clock = clock
         self.origin = clock()
         """When the recording began, by the clock."""
@@ -426,6 +431,16 @@ class Recorder:
                 held.pop(0)
         return tuple(held)
 
+    def open_span(self, live: LiveStrand) -> str | None:
+        """Return the name of the innermost span that is open on a strand, None where there is none."""
+        return next((each.name for each in reversed(tuple(self._open.values())) if each.strand is live), None)
+
+    def last_to_give(self, resource: int) -> int | None:
+        """Return the strand that gave *resource* back last, None where nobody has."""
+        return next(
+            (use.strand for use in reversed(self._uses) if use.resource == resource and use.action == "gave"), None
+        )
+
     def trace(self) -> Trace:
         """Return what has been recorded so far."""
         return Trace(
@@ -439,6 +454,7 @@ class Recorder:
             uses=tuple(self._uses),
             releases=tuple(self._releases),
             clocks=tuple(self._clocks),
+            courses=self.courses.all(tuple(self._strands)) if self.courses is not None else (),
             cores=free_cores() if self.clocks is not None else None,
             gil=has_gil() if self.clocks is not None else None,
             watched=dict(self.watched),

@@ -55,3 +55,19 @@ def note_uses(
     undo.enter_context(patched(cls, takes, waits if is_async else at_once("took")))
     if gives is not None:
         undo.enter_context(patched(cls, gives, at_once("gave")))
+
+
+def note_wakes(undo: ExitStack, recorder: Recorder, cls: Any, wakes: str) -> None:
+    """Take down who called the method *wakes* of *cls* last, where the test has a deadline, until *undo* closes."""
+
+    def make(original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def wake(self: Any, *args: Any, **kwargs: Any) -> Any:
+            result = original(self, *args, **kwargs)
+            if recorder.courses is not None:
+                recorder.courses.woken(self, recorder.here())
+            return result
+
+        return wake
+
+    undo.enter_context(patched(cls, wakes, make))

@@ -6,6 +6,7 @@ import sys
 import threading
 import weakref
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -18,7 +19,7 @@ from .._trace import Step
 from .awaiting import Suspension, suspension
 from .door import Held, Survey, Timers, WaitingRoom
 from .recorder import Here
-from .resources import note_uses
+from .resources import note_uses, note_wakes
 from .threads import moving_threads
 from .wait_graph import LIMITS, Look, WaitGraph
 
@@ -61,7 +62,16 @@ def record(recorder: Recorder, doors: Doors) -> Iterator[None]:
             undo, recorder, trio.CapacityLimiter, "limiter", takes="acquire_on_behalf_of", gives="release_on_behalf_of"
         )
         note_uses(undo, recorder, trio.MemoryReceiveChannel, "queue", takes="receive")
+        note_wakes(undo, recorder, trio.Event, "set")
+        note_wakes(undo, recorder, trio.MemorySendChannel, "send_nowait")
         yield
+
+
+def here_of(task: trio.lowlevel.Task) -> Here:
+    """Return how *task* is known to the recorder."""
+    code = getattr(task.coro, "cr_code", None)
+    path = code.co_filename.replace("\\", "/") if code is not None else ""
+    return Here(task, "trio-task", task.name, "trio", foreign=any(part in path for part in _RUNNERS))
 
 
 class _Watcher(trio.abc.Instrument):
@@ -85,7 +95,7 @@ class _Watcher(trio.abc.Instrument):
         known = self._recorder.known(task)
         if known is None:
             self._join_run()
-            return self._here_of(task)
+            return here_of(task)
         return Here(task, "trio-task", "", "trio")
 
     def _join_run(self) -> None:
@@ -95,14 +105,9 @@ class _Watcher(trio.abc.Instrument):
             self._joined.add(token)
             trio.lowlevel.add_instrument(self)
 
-    def _here_of(self, task: trio.lowlevel.Task) -> Here:
-        code = getattr(task.coro, "cr_code", None)
-        path = code.co_filename.replace("\\", "/") if code is not None else ""
-        return Here(task, "trio-task", task.name, "trio", foreign=any(part in path for part in _RUNNERS))
-
     def _strand(self, task: trio.lowlevel.Task) -> LiveStrand:
         live = self._recorder.known(task)
-        return live if live is not None else self._recorder.strand_for(self._here_of(task))
+        return live if live is not None else self._recorder.strand_for(here_of(task))
 
     def before_run(self) -> None:
         self._joined.add(trio.lowlevel.current_trio_token())
@@ -122,12 +127,16 @@ class _Watcher(trio.abc.Instrument):
             with suppress(KeyError):
                 trio.lowlevel.remove_instrument(self)
             return
+        if self._recorder.courses is not None:
+            self._recorder.courses.resumes(self._strand(task), partial(look_back, task))
         self._steps[task] = (next_number(), self._recorder.now())
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
         begun = self._steps.pop(task, None)
         if begun is not None and not self._stopped:
             first, start = begun
+            if self._recorder.courses is not None:
+                self._recorder.courses.pauses(self._strand(task))
             self._strand(task).steps.append(Step(first, next_number(), start, self._recorder.now()))
 
     def task_exited(self, task: trio.lowlevel.Task) -> None:
@@ -242,11 +251,18 @@ def _graph(held: set[Any], recorder: Recorder) -> WaitGraph:
         # Trio's own tasks and ours wait for nothing that the program does.
         own = ("_core/_entry_queue.py", "_record/trio.py")
         if task is not root and not found.root.replace("\\", "/").endswith(own):
-            looks[task] = _look(task, found, held, children)
+            looks[task] = look(task, found, held, children)
     return WaitGraph(looks, held, recorder)
 
 
-def _look(task: trio.lowlevel.Task, found: Suspension, held: set[Any], children: list[Any]) -> Look:
+def look_back(task: trio.lowlevel.Task) -> Look:
+    """Return what *task* has waited for, which is about to go on."""
+    found = suspension(task.coro)
+    return Look(found.kind, found.place, found.resource if found.kind in LIMITS | {"event"} else None)
+
+
+def look(task: trio.lowlevel.Task, found: Suspension, held: set[Any], children: list[Any]) -> Look:
+    """Return what *task* waits for, which is suspended as *found*; for one of those *held*, that it is."""
     if task in held:
         return Look("held", found.place, chain=found.chain)
     # Trio puts the means to interrupt a task there for as long as it is blocked.

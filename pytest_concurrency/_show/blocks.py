@@ -33,12 +33,21 @@ def warning_text(finding: Finding, page: Page) -> str:
     return "\n".join(lines)
 
 
-def failure_text(found: Sequence[Finding], page: Page) -> str:
-    """Return what a test that must not block says of *found*, of which there is at least one."""
+def failure_text(found: Sequence[Finding], page: Page, virtual: tuple[float, bool] | None = None) -> str:
+    """Return what a test that must not block says of *found*, of which there is at least one.
+
+    Args:
+        virtual: What the test's virtual clock shows, in seconds, and whether `time.sleep` follows it; None without one.
+    """
     paragraphs = [_headline(found, page)]
     paragraphs += [_paragraph(finding, page) for finding in found[:_MOST_FINDINGS]]
     if len(found) > _MOST_FINDINGS:
         paragraphs.append(f"  and {len(found) - _MOST_FINDINGS} more places")
+    if virtual is not None:
+        shown, followed = virtual
+        besides = " But time.sleep follows that clock in this test: its seconds are virtual." if followed else ""
+        text = f"These are real seconds, and none of the {shown:.9g} s that this test's virtual clock shows."
+        paragraphs.append(page.wrapped(text + besides))
     paragraphs.append(page.wrapped(_ALLOW))
     return "\n\n".join(paragraphs)
 

@@ -13,9 +13,11 @@ import sys
 import threading
 import time
 import weakref
+from asyncio import events
 from asyncio.base_events import BaseEventLoop
 from contextlib import ExitStack, contextmanager, suppress
 from functools import wraps
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from .._patching import patched
@@ -50,8 +52,14 @@ def install(timeline: Timeline, origin: float) -> Iterator[None]:
         loops.check(running)
     with ExitStack() as undo:
         undo.callback(loops.release)
-        for name, make in (("__init__", loops.make), ("_run_once", loops.turn), ("time", loops.clock)):
+        for name, make in (
+            ("__init__", loops.make),
+            ("_run_once", loops.turn),
+            ("time", loops.clock),
+            ("call_later", loops.later),
+        ):
             undo.enter_context(patched(BaseEventLoop, name, make))
+        undo.enter_context(patched(events, "TimerHandle", lambda original: _Numbered))
         yield
 
 
@@ -100,6 +108,31 @@ def _cannot(loop: Any) -> str:
     )
 
 
+class _Numbered(events.TimerHandle):
+    """A timer that fires after those that were set before it for the same time: a heap alone does not keep order."""
+
+    __slots__ = ("_number",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._number = next(_numbers)
+        # In debug mode the loop takes off its own frame, and not this one.
+        if traceback := getattr(self, "_source_traceback", None):
+            del traceback[-1]
+
+    def __lt__(self, other: object) -> Any:
+        if type(other) is not _Numbered:
+            return super().__lt__(other)  # type: ignore[operator]
+        mine, theirs = self._when, other._when  # type: ignore[attr-defined]
+        return mine < theirs or (mine == theirs and self._number < other._number)
+
+    __hash__ = events.TimerHandle.__hash__
+
+
+_numbers = count()
+_Numbered.__name__ = _Numbered.__qualname__ = events.TimerHandle.__name__
+
+
 class _Loops:
     """The loops of one test."""
 
@@ -107,6 +140,7 @@ class _Loops:
         self._timeline = timeline
         self._origin = origin
         self._clocks: weakref.WeakKeyDictionary[BaseEventLoop, LoopClock] = weakref.WeakKeyDictionary()
+        self._asked = threading.local()
 
     def check(self, loop: Any) -> None:
         if not isinstance(loop, BaseEventLoop) or not hasattr(getattr(loop, "_selector", None), "get_map"):
@@ -138,28 +172,57 @@ class _Loops:
     def clock(self, original: Callable[..., float]) -> Callable[..., float]:
         @wraps(original)
         def now(loop: BaseEventLoop) -> float:
-            return self._of(loop).time() if self._timeline.on else original(loop)
+            if not self._timeline.on:
+                return original(loop)
+            if getattr(self._asked, "for_its_own_time", False):
+                self._asked.answer = original(loop)
+                return float(self._asked.answer)
+            is_new = loop not in self._clocks
+            clock = self._of(loop)
+            if type(loop).time is BaseEventLoop.time:
+                return clock.time()
+            # A class with a clock of its own asks `super()`, and adds to the answer; from now on it is asked no more.
+            return float(self._asked.answer) if is_new else original(loop)
 
         return now
+
+    def later(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(original)
+        def call_later(loop: BaseEventLoop, delay: Any, callback: Any, *args: Any, context: Any = None) -> Any:
+            if not self._timeline.on or not isinstance(delay, (int, float)):
+                return original(loop, delay, callback, *args, context=context)
+            # As the original does, but for the rounding.
+            timer: Any = loop.call_at(self._of(loop).after(delay), callback, *args, context=context)
+            if timer._source_traceback:
+                del timer._source_traceback[-1]
+            return timer
+
+        return call_later
 
     def _of(self, loop: BaseEventLoop) -> LoopClock:
         clock = self._clocks.get(loop)
         if clock is None:
-            own = vars(loop).get("time")
-            start = own() if own is not None else _real_time(loop)
-            line = Line.going_on(self._timeline, start)
-            clock = self._clocks[loop] = LoopClock(loop, self._timeline, line, real_before=own is None)
+            line = Line.going_on(self._timeline, self._own_time(loop))
+            clock = self._clocks[loop] = LoopClock(loop, self._timeline, line, real_before="time" not in vars(loop))
         return clock
+
+    def _own_time(self, loop: BaseEventLoop) -> float:
+        """Return what the loop's clock shows without us; a class of its own may ask `super()` for it."""
+        self._asked.for_its_own_time, self._asked.answer = True, 0.0
+        try:
+            return loop.time()
+        finally:
+            self._asked.for_its_own_time = False
 
     def release(self) -> None:
         for loop, clock in list(self._clocks.items()):
             clock.release(loop)
 
 
-def _real_time(loop: BaseEventLoop) -> float:
-    """Return what the loop's clock showed before `BaseEventLoop.time` was patched."""
-    own = type(loop).time
-    return _monotonic() if own is BaseEventLoop.time else own(loop)
+def _is_outermost(task: Any) -> bool:
+    """Tell whether `run_until_complete` waits for *task*."""
+    callbacks = getattr(task, "_callbacks", None) or ()
+    return any(getattr(each[0], "__name__", "") == "_run_until_complete_cb" for each in callbacks)
 
 
 class LoopClock:
@@ -170,6 +233,7 @@ class LoopClock:
         self.deadline: int | None = None
         self.thread: int | None = None
         self.checked = False
+        self._given_up = False
         # A loop that nobody has any more is to go as soon as it would without us, with its warnings.
         self._ref = weakref.ref(loop)
         self._timeline = timeline
@@ -188,6 +252,10 @@ class LoopClock:
             return due
         return self._line.time()
 
+    def after(self, delay: float) -> float:
+        """Return what the loop's clock will show in *delay* seconds, without the errors of adding floats."""
+        return self._line.rounded(self._line.time() + delay)
+
     @property
     def _loop(self) -> Any:
         return self._ref()
@@ -205,6 +273,23 @@ class LoopClock:
     def descriptors(self) -> Iterator[int]:
         own = self._loop._ssock.fileno() if self._loop._ssock is not None else -1
         yield from (key.fd for key in tuple((self._loop._selector.get_map() or {}).values()) if key.fd != own)
+
+    def tasks(self) -> Iterator[Any]:
+        yield from asyncio.all_tasks(self._loop)
+
+    def give_up(self, is_of_test: Callable[[Any], bool]) -> None:
+        """Cancel the test's own task, as a time-out would; raise where it has been cancelled and goes on to wait.
+
+        Raises:
+            RuntimeError: The tasks wait although they have been cancelled.
+        """
+        if self._given_up:
+            raise RuntimeError("every task waits, none for anything that could come, and cancelling has not helped")
+        self._given_up = True
+        tasks = [task for task in self.tasks() if not task.done()]
+        of_test = [task for task in tasks if is_of_test(task.get_coro())]
+        for task in of_test or [task for task in tasks if _is_outermost(task)]:
+            task.cancel()
 
     def step_in(self) -> None:
         """Stand in front of the loop's selector until it is asked, when nobody else can put himself there too."""
@@ -264,5 +349,7 @@ class LoopClock:
         if loop.is_closed():
             return
         ahead = shown - loop.time()
-        if type(loop).time is BaseEventLoop.time and (ahead > 0 or not self._real_before):
-            loop.time = lambda: ahead + _monotonic()
+        if ahead > 0 or not self._real_before:
+            # The class may have a clock of its own, which goes on.
+            ref, plain = weakref.ref(loop), type(loop).time
+            loop.time = lambda: ahead + plain(ref())

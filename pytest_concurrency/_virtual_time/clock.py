@@ -15,7 +15,7 @@ from . import patched_time, threads
 from .timeline import Timeline
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _NANOSECONDS = 1_000_000_000
 _EXACT = 1_953_125
@@ -40,6 +40,8 @@ class VirtualClock:
         self._timeline = Timeline()
         self._body_start = 0
         self._adopted: tuple[Any, float, int] | None = None
+        self.patches_time = False
+        """Whether the functions of `time` follow it."""
 
     @property
     def now(self) -> float:
@@ -79,6 +81,16 @@ class VirtualClock:
             )
         clock.jump(seconds)
 
+    def on_standstill(self, told: Callable[[list[Any]], object], is_of_test: Callable[[Any], bool]) -> None:
+        """Call *told* with all tasks when nobody can ever go on, before the test's own task is made to end.
+
+        Args:
+            told: Called in a thread in which a loop runs.
+            is_of_test: Tells whether a coroutine is that of the test's own body. Where none is, the outermost task of
+                the loop is meant.
+        """
+        self._timeline.at_standstill, self._timeline.is_of_test = told, is_of_test
+
     def start_body(self) -> None:
         """Count `elapsed` from here."""
         self._body_start = self._now()
@@ -96,6 +108,7 @@ class VirtualClock:
         """
         if VirtualClock._in_force.locked():
             raise RuntimeError("a virtual clock is in force already: a process has one time, for one test at a time")
+        self.patches_time = patch_time
         timeline = self._timeline
         # Rounded up to what a float shows exactly, so that whole seconds added to it are exact too.
         origin = -(-_monotonic_ns() // _EXACT) * _EXACT - timeline.now

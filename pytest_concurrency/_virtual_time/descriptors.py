@@ -139,10 +139,13 @@ def _unix_peer_is_here(fd: int) -> bool:
         return False
     finally:
         found.detach()
-    return bool(struct.unpack("3i", credentials)[0] == os.getpid()) and not _has_children()
+    return bool(struct.unpack("3i", credentials)[0] == os.getpid()) and not has_children()
 
 
-def _has_children() -> bool:
+def has_children() -> bool:
+    """Tell whether this process has child processes that nobody has waited for."""
+    if not hasattr(os, "waitid"):
+        return True
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
@@ -153,7 +156,7 @@ def _has_children() -> bool:
 def _other_end_is_here(fd: int, inode: int, everything: list[int]) -> bool:
     wanted = {os.O_RDONLY: os.O_WRONLY, os.O_WRONLY: os.O_RDONLY}.get(_access(fd))
     same = (each for each in everything if each != fd and _inode(each) == inode)
-    return any(_access(each) in (wanted, os.O_RDWR) for each in same) and not _has_children()
+    return any(_access(each) in (wanted, os.O_RDWR) for each in same) and not has_children()
 
 
 def _access(fd: int) -> int:

@@ -100,7 +100,8 @@ def _sleep(timeline: Timeline, seconds: float) -> None:
         raise ValueError("sleep length must be non-negative")
     nanoseconds = round(seconds * 1e9)
     if timeline.runs_here():
-        # A loop's own thread: nothing on it can move meanwhile.
+        # A loop's own thread: nothing on it can move meanwhile, so it is to be found as the real one is.
+        sys.audit("time.sleep", seconds)
         timeline.move(nanoseconds)
         return
     sleeper = _Sleeper()
@@ -132,6 +133,12 @@ class _Sleeper:
 
     def descriptors(self) -> Iterator[int]:
         return iter(())
+
+    def tasks(self) -> Iterator[Any]:
+        return iter(())
+
+    def give_up(self, is_of_test: Callable[[Any], bool]) -> None:
+        """Do nothing: a sleeper has a timer."""
 
     def poll(self, limit: float | None) -> bool:
         return self._never.wait(limit)

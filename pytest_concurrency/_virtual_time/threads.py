@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 _PACKAGE = __name__.partition(".")[0]
+_WATCHERS = frozenset({_PACKAGE, "pytest_timeout", "execnet"})
 _FUTEX = {
     "x86_64": "202",
     "aarch64": "98",
@@ -23,7 +24,9 @@ _FUTEX = {
     "ppc64le": "221",
     "s390x": "238",
 }.get(platform.machine())
-_KERNEL_TELLS = _FUTEX is not None and os.access("/proc/self/syscall", os.R_OK)
+_PRIVATE = 128
+"""Set where no other process can wake the waiter."""
+KERNEL_TELLS = _FUTEX is not None and os.access("/proc/self/syscall", os.R_OK)
 
 _POOLS = frozenset({"concurrent.futures.thread", "trio._core._thread_cache"})
 
@@ -31,10 +34,20 @@ resting: list[Callable[[threading.Thread, FrameType], bool]] = []
 """Further ways to know a thread that has no work, for libraries whose workers wait with a time-out."""
 
 
-def at_work(strangers: Collection[int], asleep: Collection[int | None]) -> str | None:
+def at_work(
+    strangers: Collection[int],
+    asleep: Collection[int | None],
+    *,
+    for_ever: bool = False,
+    rested: dict[int | None, str] | None = None,
+) -> str | None:
     """Return, in words, a thread that may still bring something; None when all of them rest.
 
-    The calling thread, *strangers* and those *asleep* (by native id) are left out.
+    Args:
+        strangers: Threads that are left out, by native id; so is the calling one.
+        asleep: More of them.
+        for_ever: A thread whose wait has a time limit does not rest.
+        rested: How often each had run when all of them were last found at rest; kept up to date here.
     """
     seen: list[dict[int | None, str]] = []
     # Three times: between two looks at two threads the one may have woken the other, or started a third, and gone to
@@ -51,7 +64,7 @@ def at_work(strangers: Collection[int], asleep: Collection[int | None]) -> str |
             if _is_ours(thread):
                 continue
             turns[thread.native_id] = _turns(thread.native_id)
-            if not rests(thread):
+            if not rests(thread, for_ever=for_ever):
                 return f"thread {thread.name} is at work"
         # `threading` has no thread that has just begun, or is about to end and wake somebody, or that it did not start.
         unknown = _tasks() - known
@@ -62,8 +75,16 @@ def at_work(strangers: Collection[int], asleep: Collection[int | None]) -> str |
         turns = {native_id: turns[native_id] for native_id in turns if native_id not in unknown - parked}
         if not turns:
             return None
+        if KERNEL_TELLS and turns == rested:
+            # Nobody has run since all rested, and nobody has been woken: there was none who could have.
+            return None
         seen.append(turns)
-    return None if seen[0] == seen[1] == seen[2] else "threads have just been at work"
+    if not seen[0] == seen[1] == seen[2]:
+        return "threads have just been at work"
+    if rested is not None:
+        rested.clear()
+        rested.update(seen[0])
+    return None
 
 
 def _pause() -> None:
@@ -75,9 +96,9 @@ def _pause() -> None:
 
 
 def _ours_outside_threading() -> int:
-    """Return how many threads of this package run that `threading` does not know; they never rest."""
+    """Return how many of the threads that only watch `threading` does not know; they never rest."""
     known = {thread.ident for thread in threading.enumerate()}
-    return sum(_outermost_module(frame) == _PACKAGE for ident, frame in current_frames().items() if ident not in known)
+    return sum(_outermost_module(frame) in _WATCHERS for ident, frame in current_frames().items() if ident not in known)
 
 
 def _outermost_module(frame: FrameType) -> str:
@@ -88,7 +109,7 @@ def _outermost_module(frame: FrameType) -> str:
 
 def _tasks() -> set[int]:
     """Return the native ids of all threads, nothing where the kernel does not tell."""
-    return {int(name) for name in os.listdir("/proc/self/task")} if _KERNEL_TELLS else set()
+    return {int(name) for name in os.listdir("/proc/self/task")} if KERNEL_TELLS else set()
 
 
 def _others() -> list[threading.Thread]:
@@ -120,27 +141,30 @@ def _is_pool_worker(thread: threading.Thread) -> bool:
     return module in _POOLS or module.startswith("anyio.")
 
 
-def rests(thread: threading.Thread) -> bool:
-    """Tell whether *thread* can only go on when another thread lets it."""
+def rests(thread: threading.Thread, *, for_ever: bool = False) -> bool:
+    """Tell whether *thread* can only go on when another thread lets it.
+
+    One in `Future.result()` with a time limit rests too, since it works at nothing; not so *for_ever*.
+    """
     if thread.ident is None or thread.native_id is None:
         return False
     frame = current_frames().get(thread.ident)
     if frame is None:
         return not thread.is_alive()
-    if _awaits_future(frame) or any(known(thread, frame) for known in resting):
+    if (not for_ever and _awaits_future(frame)) or any(known(thread, frame) for known in resting):
         return True
-    return _kernel_says_parked(thread.native_id) if _KERNEL_TELLS else _frame_says_parked(frame)
+    return _kernel_says_parked(thread.native_id) if KERNEL_TELLS else _frame_says_parked(frame)
 
 
 def _is_ours(thread: threading.Thread) -> bool:
-    """Tell whether *thread* only watches: ours, and that of pytest-timeout, which waits for the whole test."""
+    """Tell whether *thread* only watches: ours, pytest-timeout's, and xdist's, which waits for the next test."""
     work = getattr(thread, "function", None) or getattr(thread, "_target", None)
     modules = (type(thread).__module__, getattr(work, "__module__", None) or "")
-    return any(module.partition(".")[0] in (_PACKAGE, "pytest_timeout") for module in modules)
+    return any(module.partition(".")[0] in _WATCHERS for module in modules)
 
 
 def _kernel_says_parked(native_id: int) -> bool:
-    """Tell whether the thread waits for a lock with no time limit, as the kernel sees it.
+    """Tell whether the thread waits for a lock of this process with no time limit, as the kernel sees it.
 
     A thread that has been woken shows as running at once, long before it gets to run Python code; one that waits for
     the GIL waits with a time limit.
@@ -152,7 +176,8 @@ def _kernel_says_parked(native_id: int) -> bool:
         return True
     except OSError:
         return False
-    return len(fields) > 4 and fields[0] == _FUTEX and int(fields[4], 16) == 0
+    in_lock = len(fields) > 4 and fields[0] == _FUTEX and int(fields[2], 16) & _PRIVATE
+    return bool(in_lock) and int(fields[4], 16) == 0
 
 
 def _frame_says_parked(frame: FrameType) -> bool:

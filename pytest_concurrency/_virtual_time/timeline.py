@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import signal
 import threading
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
@@ -25,7 +26,7 @@ PATIENCE = 1.0
 PATIENCE_IN_ALL = 10.0
 """How long time stands still for real work that never ends but sends something now and then, in real seconds."""
 
-_SHORTEST_LOOK, _LONGEST_LOOK = 0.0002, 0.01
+_SHORTEST_LOOK, _LONGEST_LOOK, _LONGEST_WATCH = 0.0002, 0.01, 0.1
 _NANOSECONDS = 1_000_000_000
 
 
@@ -51,6 +52,12 @@ class Waiter(Protocol):
     def descriptors(self) -> Iterator[int]:
         """Yield the descriptors that could wake it, its own wake-up calls left out."""
 
+    def tasks(self) -> Iterator[Any]:
+        """Yield the tasks that it runs."""
+
+    def give_up(self, is_of_test: Callable[[Any], bool]) -> None:
+        """Let the task that the test runs in end, from the thread that waits; nothing else would ever end it."""
+
 
 class _Lock:
     """A reentrant lock. A thread that waits for it is seen to be at work, which it will be in a moment."""
@@ -73,6 +80,12 @@ class Timeline:
     def __init__(self, real: Callable[[], float] = perf_counter) -> None:
         self.now = 0
         self.on = False
+        self.thread = threading.get_native_id()
+        """Where the test's body runs."""
+        self.at_standstill: Callable[[list[Any]], object] = lambda tasks: None
+        """Is told once nobody can ever go on, of all tasks."""
+        self.is_of_test: Callable[[Any], bool] = lambda coroutine: False
+        """Tells whether a coroutine is that of the test's own body."""
         self.strangers: frozenset[int] = frozenset()
         """Threads that were at work for somebody else when time became virtual."""
         self._real = real
@@ -81,6 +94,7 @@ class Timeline:
         self._still_since: float | None = None
         self._heard_at = 0.0
         self._ran_to = 0.0
+        self._rested: dict[int | None, str] = {}
 
     def join(self, waiter: Waiter) -> None:
         """Count *waiter* among those who wait for this time."""
@@ -112,12 +126,55 @@ class Timeline:
         waiter.idle = True
         try:
             if waiter.deadline is None:
-                # Only the world can bring something now: wait as the loop itself would.
-                return poll(None)
+                return self._wait_for_the_world(waiter, poll)
             return self._wait(waiter, waiter.deadline, poll)
         finally:
             waiter.idle = False
             waiter.deadline = None
+
+    def _wait_for_the_world(self, waiter: Waiter, poll: Callable[[float | None], Any]) -> Any:
+        """Wait as a loop without a timer does, unless the world has nothing left that could come in."""
+        look = _SHORTEST_LOOK
+        came = poll(0)
+        quiet = 0
+        while not came and not waiter.ready():
+            if not self.on:
+                return poll(None)
+            with self._lock:
+                quiet = quiet + 1 if self._stands_still() and self._is_the_tests(waiter) else 0
+            # Twice, and then what those who have since come to rest may have done: it shows up here, if anywhere.
+            if quiet > 1 and not (came := poll(0)) and self._all_wait():
+                self.at_standstill([task for each in self._waiters if each.running() for task in each.tasks()])
+                waiter.give_up(self.is_of_test)
+                return came
+            came = came or poll(look)
+            look = min(2 * look, _LONGEST_WATCH)
+        return came
+
+    def _stands_still(self) -> bool:
+        """Tell whether everybody waits, and nothing is left in the process or around it that could end a wait.
+
+        Never where the kernel does not tell of threads: there may be some that Python knows nothing of.
+        """
+        if not self._all_wait():
+            return False
+        running = [each for each in self._waiters if each.running()]
+        asleep = {each.thread for each in running}
+        return threads.KERNEL_TELLS and not (
+            threads.at_work((), asleep, for_ever=True)
+            or descriptors.awaited([fd for each in running for fd in each.descriptors()])
+            or descriptors.has_children()
+            or signals_awaited()
+        )
+
+    def _all_wait(self) -> bool:
+        running = (each for each in self._waiters if each.running())
+        return all(each.idle and each.deadline is None and not each.ready() for each in running)
+
+    def _is_the_tests(self, waiter: Waiter) -> bool:
+        """Tell whether *waiter* runs in the test's own thread, or nobody does who could be asked instead."""
+        in_thread = [each for each in self._waiters if each.running() and each.thread == self.thread]
+        return not in_thread or waiter in in_thread
 
     def _wait(self, waiter: Waiter, deadline: int, poll: Callable[[float | None], Any]) -> Any:
         look = _SHORTEST_LOOK
@@ -154,7 +211,7 @@ class Timeline:
         watched = [fd for each in running for fd in each.descriptors()]
         asleep = {each.thread for each in running}
         # Threads first: one that is at rest now may have written to a socket a moment ago.
-        return threads.at_work(self.strangers, asleep) or descriptors.awaited(watched)
+        return threads.at_work(self.strangers, asleep, rested=self._rested) or descriptors.awaited(watched)
 
     def _run_on(self, limit: int) -> None:
         """Let real time pass on the timeline, once patience with real work has run out."""
@@ -167,6 +224,17 @@ class Timeline:
             nearest = min((each for each in due if each > self.now), default=limit)
             self.now = max(self.now, min(self.now + round((now - start) * _NANOSECONDS), nearest))
         self._ran_to = now
+
+
+def signals_awaited() -> bool:
+    """Tell whether a signal may bring something: somebody in the program has a handler for one."""
+    # Those of Ctrl-C, which every runner sets, and of a test's time limit bring no test further.
+    for number in signal.valid_signals() - {signal.SIGINT}:
+        handler = signal.getsignal(number)
+        module = str(getattr(handler, "__module__", "")).partition(".")[0]
+        if callable(handler) and module not in {"signal", "pytest_timeout"}:
+            return True
+    return False
 
 
 class Spin:
@@ -225,12 +293,17 @@ class Line:
             return None
         return round((when - self._base) * _NANOSECONDS / self._grain) * self._grain
 
+    def rounded(self, when: float) -> float:
+        """Return *when* to the nanosecond: ten times 0.1 s after 0.0 is 1.0, which adding up floats misses."""
+        point = self.point(when)
+        return when if point is None else self._base + point / _NANOSECONDS
+
     def reach(self, when: float) -> bool:
-        """Show *when* exactly if the timeline is there, and tell whether it is."""
+        """Show *when* if the timeline is there, and tell whether it is."""
         point = self.point(when)
         if point is None or self._timeline.now < point:
             return False
-        if point == self._timeline.now:
-            # To the last bit, or the loop would not find it due.
-            self._shown_at, self._shown = point, max(self._shown, when)
+        if point == self._timeline.now and self.time() < when:
+            # Whoever set a timer for *when* is not to be told that it is a little earlier.
+            self._shown = when
         return True

@@ -7,7 +7,7 @@ import sys
 from contextlib import ExitStack, contextmanager
 from functools import wraps
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import trio
 from trio.lowlevel import in_trio_run
@@ -108,6 +108,10 @@ def _worker_rests(thread: threading.Thread, frame: FrameType) -> bool:
     return isinstance(worker, cls) and worker._job is None and frame.f_code is cls._work.__code__
 
 
+def _raise_standstill() -> NoReturn:
+    raise RuntimeError("every task waits, none for anything that could come")
+
+
 class TrioClock(trio.abc.Clock):
     """The clock of one run, and what the run asks before it waits. Goes on in real time after the test."""
 
@@ -122,6 +126,7 @@ class TrioClock(trio.abc.Clock):
         self._next = math.inf
         self._due_before: float | None = None
         self._ahead: float | None = None
+        self._given_up = False
         self._real = perf_counter
 
     def start_clock(self) -> None:
@@ -147,7 +152,13 @@ class TrioClock(trio.abc.Clock):
         return bool(self.runner.tasks)
 
     def ready(self) -> bool:
-        return bool(self.runner.runq) or (self.runner.is_guest and self.runner.guest_tick_scheduled)
+        entries = self.runner.entry_queue
+        return bool(
+            self.runner.runq
+            or entries.queue
+            or entries.idempotent_queue
+            or (self.runner.is_guest and self.runner.guest_tick_scheduled)
+        )
 
     def here(self) -> bool:
         return getattr(trio._core._run.GLOBAL_RUN_CONTEXT, "runner", None) is self.runner
@@ -158,6 +169,22 @@ class TrioClock(trio.abc.Clock):
             fd = key[0] if isinstance(key, tuple) else key
             if fd != own:
                 yield fd
+
+    def tasks(self) -> Iterator[Any]:
+        yield from tuple(self.runner.tasks)
+
+    def give_up(self, is_of_test: Callable[[Any], bool]) -> None:
+        """Throw into the test's own task, as Ctrl-C would be; trio has no other way to end just this one."""
+        runner, given_up = self.runner, self._given_up
+        self._given_up = True
+
+        def deliver() -> None:
+            of_test = [task for task in runner.tasks if is_of_test(task.coro)]
+            for task in of_test if of_test and not given_up else [runner.main_task]:
+                if task._abort_func is not None:
+                    task._attempt_abort(_raise_standstill)
+
+        runner.entry_queue.run_sync_soon(deliver)
 
     def events(self, poll: Callable[..., Any], io: Any, timeout: float) -> Any:
         """Wait for events as trio's own I/O manager does, or for the timeline."""
