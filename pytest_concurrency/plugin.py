@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from . import _blocking_run, _markers, _settings, _timing, _warning
+from . import _blocking_run, _hang_run, _markers, _settings, _timing, _warning
 from ._errors import ConcurrencyError, ConcurrencyWarning
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _settings_key = pytest.StashKey[_settings.Settings]()
 _session_key = pytest.StashKey["Session"]()
 _blocking_key = pytest.StashKey[_blocking_run.BlockingRun]()
+_hang_key = pytest.StashKey[_hang_run.HangRun]()
 _asked_key = pytest.StashKey[frozenset[str]]()
 
 _MARKERS = _markers.NAMES | _timing.MARKERS | _blocking_run.MARKERS
@@ -60,6 +61,10 @@ def pytest_configure(config: pytest.Config) -> None:
     for plugin, name in ((blocking.baseline, "baseline"), (blocking.rules, "rules")):
         if plugin is not None:
             config.pluginmanager.register(plugin, f"pytest_concurrency_{name}")
+    hang = config.stash[_hang_key] = _hang_run.HangRun()
+    hang.session_of, hang.page_of = blocking.session_of, _page
+    config.add_cleanup(hang.stop)
+    hang.start()
     for line in (*_markers.DOCS, *_timing.DOCS, *_blocking_run.DOCS):
         config.addinivalue_line("markers", line)
 
@@ -93,11 +98,14 @@ def _ended_with_the_run(session: Session) -> Iterator[None]:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
     asked = item.stash[_asked_key] = _asked(item)
+    item.config.stash[_hang_key].item = item
     phase = _bare()
     if asked & _RECORDED:
         phase = _record_setup(item, phase)
     if asked & _timing.ASKED:
         phase = _timing.setup(item, phase)
+    if asked & _hang_run.ASKED:
+        phase = item.config.stash[_hang_key].setup(item, asked, phase)
     return (yield from item.config.stash[_blocking_key].setup(item, asked, phase))
 
 
@@ -109,6 +117,8 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
         phase = _record_call(item, phase)
     if asked & _timing.ASKED:
         phase = _timing.call(item, phase)
+    if asked & _hang_run.ASKED:
+        phase = item.config.stash[_hang_key].call(phase)
     return (yield from item.config.stash[_blocking_key].call(phase))
 
 
@@ -120,6 +130,8 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
         phase = _record_teardown(item, phase)
     if asked & _timing.ASKED:
         phase = _timing.teardown(item, phase)
+    if asked & _hang_run.ASKED:
+        phase = item.config.stash[_hang_key].teardown(phase)
     return (yield from item.config.stash[_blocking_key].teardown(phase))
 
 
@@ -178,6 +190,10 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
+    if call.excinfo is not None:
+        text = item.config.stash[_hang_key].take_text()
+        if text is not None:
+            _hang_run.add_to(report, text)
     if call.excinfo is None and not item.stash[_asked_key] & _RECORDED:
         return report
     if call.excinfo is not None and isinstance(call.excinfo.value, (ConcurrencyError, ConcurrencyWarning)):
@@ -217,6 +233,7 @@ def _show_as_text(report: pytest.TestReport, excinfo: pytest.ExceptionInfo[BaseE
     raised_here = str(excinfo.traceback[-1].path) in (
         __file__,
         _timing.__file__,
+        _hang_run.__file__,
         _blocking_run.__file__,
         _warning.__file__,
     )
