@@ -5,11 +5,10 @@ What takes the snapshot writes this; the verdict on it and its text are function
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from ._trace import Place
+from ._trace import Place
 
 Kind = Literal["task", "thread", "process"]
 
@@ -36,6 +35,7 @@ class Party:
     wait: str = ""
     """`lock`, `semaphore`, `limiter`, `get`, `put`, `join queue`, `event`, `condition`, `barrier`, `task`, `future`,
     `timer`, `io`, `worker`, `join`, `result`, `process`, `held`, `turn` (of its event loop, which stands still);
+    `child` (a process that says what it does: its main thread is in `on`);
     `loop` (a thread that runs one), `runs` (a thread whose loop is kept by the task in `on`), `idle` (a pool's thread
     without a job), `call` (of a function that does not return), `` where nothing is known: it may be running."""
     what: str = ""
@@ -64,8 +64,6 @@ class Hang:
     parties: tuple[Party, ...] = ()
     root: int | None = None
     """The party that runs the test's body."""
-    spans: tuple[str, ...] = ()
-    """The last spans that were recorded, in words, the latest last."""
     lost: tuple[str, ...] = ()
     """What could not be looked at, in words."""
 
@@ -79,3 +77,22 @@ class Hang:
             if party.id == number:
                 return party
         raise KeyError(number)
+
+
+def to_json(hang: Hang) -> dict[str, Any]:
+    """Return *hang* in a form that another process can read."""
+    return asdict(hang)
+
+
+def from_json(data: dict[str, Any]) -> Hang:
+    """Return what `to_json` was given."""
+    parties = []
+    for each in data["parties"]:
+        holds = tuple(Hold(hold["what"], _place(hold["place"]), hold["sure"]) for hold in each["holds"])
+        place = _place(each["place"])
+        parties.append(Party(**{**each, "on": tuple(each["on"]), "holds": holds, "place": place}))
+    return Hang(tuple(parties), data["root"], tuple(data["lost"]))
+
+
+def _place(data: dict[str, Any] | None) -> Place | None:
+    return Place(**data) if data is not None else None

@@ -53,6 +53,7 @@ class HangRun:
     def start(self) -> None:
         """Listen for the ends that come from outside."""
         self._undo.enter_context(_kept_stderr(self))
+        self._undo.enter_context(_forks_noted())
         timeout = sys.modules.get("pytest_timeout")
         if timeout is not None:
             self._undo.enter_context(patched(timeout, "dump_stacks", self._timed_out))
@@ -258,6 +259,12 @@ class HangRun:
         with contextlib.suppress(OSError):
             # Past Python's buffers: they may be in use by what was interrupted, and die with the process.
             os.write(self._stderr if self._stderr is not None else 2, data)
+
+
+def _forks_noted() -> contextlib.AbstractContextManager[None]:
+    from ._autopsy.forks import noting
+
+    return noting()
 
 
 @contextlib.contextmanager

@@ -7,10 +7,12 @@ import re
 import sys
 import threading
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .._hang import Hang, Hold, Party
 from .._places import outward, owner, place_of
+from . import forks
 from . import threads as of_threads
 from .draft import Draft, Grip, inner_lock, is_in
 from .source import code_at, name_of
@@ -47,7 +49,8 @@ class _Snapshot:
             if library in sys.modules:
                 self._add_tasks(library)
         self._processes: list[Draft] = []
-        self._told: dict[int, Hang] = {}
+        self._told: list[tuple[Draft, Hang]] = []
+        """What child processes say of themselves."""
         self._names: dict[int, str] = {}
         self._kept: list[Any] = []
         """What is named by its identity must live as long."""
@@ -103,6 +106,8 @@ class _Snapshot:
                 )
             )
         root = self._root(body)
+        for process, told in self._told:
+            _join(parties, numbers[id(process.key)], told)
         return Hang(tuple(parties), numbers.get(id(root.key)) if root is not None else None, lost=tuple(self._lost))
 
     def _root(self, body: CodeType | None) -> Draft | None:
@@ -137,11 +142,13 @@ class _Snapshot:
         if owners is not None:
             draft.on = [key for key in (self._known(each) for each in owners) if key is not None]
             if owners and not draft.on:
-                draft.note = "held by one that has ended"
+                draft.note = forks.holder(lock) or "held by one that has ended"
             return
         holders = [other for other, _ in grips.get(id(lock), ())]
         draft.on = [other.key for other in dict.fromkeys(holders)]
         if not draft.on:
+            draft.note = forks.holder(lock)
+        if not draft.on and not draft.note:
             self._ask_recorder(draft, lock)
 
     def _known(self, owner_key: Any) -> object:
@@ -189,7 +196,7 @@ class _Snapshot:
             return
         if "asyncio" not in sys.modules:
             return
-        from .asyncio import feeds, loop_of, is_queued
+        from .asyncio import feeds, is_queued, loop_of
 
         for task in self._tasks:
             if loop_of(task.key) is not None and feeds(task.key, future):
@@ -219,7 +226,11 @@ class _Snapshot:
         known = next((each for each in self._processes if each.name.endswith(f"(pid {pid})")), None)
         if known is None:
             known = Draft(target if not isinstance(target, int) else object(), "process", f"{name} (pid {pid})")
+            known.wait = "silent"
             self._processes.append(known)
+            told = forks.ask(pid) if _may_be_forked(target) else None
+            if told is not None:
+                self._told.append((known, told))
         draft.on = [known.key]
 
     # Names
@@ -294,6 +305,30 @@ def _loop_in(thread: Draft) -> Any:
         if is_in(frame, "asyncio/base_events.py", "_run_once", "run_forever"):
             return frame.f_locals.get("self")
     return None
+
+
+def _may_be_forked(target: Any) -> bool:
+    """Tell whether a child process may have a copy of this one's program."""
+    return isinstance(target, int) or type(getattr(target, "_popen", None)).__module__.endswith("popen_fork")
+
+
+def _join(parties: list[Party], process: int, told: Hang) -> None:
+    """Add to *parties* what a child process says of its own."""
+    number = next(n for n, party in enumerate(parties) if party.id == process)
+    first = max(party.id for party in parties)
+    where = parties[number].name
+    for party in told.parties:
+        parties.append(
+            replace(
+                party,
+                id=party.id + first,
+                name=f"{party.name} of {where}",
+                on=tuple(other + first for other in party.on),
+                bystander=party.bystander and party.id != told.root,
+            )
+        )
+    if told.root is not None:
+        parties[number] = replace(parties[number], wait="child", on=(told.root + first,))
 
 
 def _command(args: Any) -> str:

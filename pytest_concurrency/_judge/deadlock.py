@@ -11,6 +11,7 @@ _ENDLESS = frozenset(
     {
         "lock", "semaphore", "limiter", "get", "put", "join queue", "event", "condition", "barrier", "task", "future",
         "worker", "join", "result", "process", "turn", "runs",
+        "child",
     }
 )  # fmt: skip
 """Waits that only somebody else in the program can end."""

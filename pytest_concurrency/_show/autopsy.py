@@ -157,6 +157,8 @@ def _verb(hang: Hang, party: Party) -> str:
         return f"waits for the result of {names}" if names else "waits for the result of a job"
     if party.wait == "turn":
         return f"waits for its turn: {names} keeps the event loop" if names else "waits for its event loop"
+    if party.wait == "child":
+        return f"does not end: see {names}"
     if party.wait == "runs":
         return f"runs {names}, which keeps the event loop"
     return {
@@ -165,6 +167,7 @@ def _verb(hang: Hang, party: Party) -> str:
         "io": "waits for a socket or a pipe",
         "loop": "runs an event loop",
         "idle": "waits for a job",
+        "silent": "does not say where it stands",
         "call": f"is in {party.note}" if party.note else "is in a call that has not returned",
     }.get(party.wait, "could go on")
 
