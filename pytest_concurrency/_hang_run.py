@@ -11,6 +11,7 @@ import threading
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from ._autopsy import forks
 from ._errors import DeadlockError
 from ._imports import when_imported
 from ._patching import patched
@@ -53,7 +54,7 @@ class HangRun:
     def start(self) -> None:
         """Listen for the ends that come from outside."""
         self._undo.enter_context(_kept_stderr(self))
-        self._undo.enter_context(_forks_noted())
+        self._undo.enter_context(forks.noting())
         timeout = sys.modules.get("pytest_timeout")
         if timeout is not None:
             self._undo.enter_context(patched(timeout, "dump_stacks", self._timed_out))
@@ -182,41 +183,14 @@ class HangRun:
                 signal.signal(signal.SIGINT, default)
 
     def _watch_asyncio(self) -> None:
-        from asyncio import runners
+        from ._autopsy import asyncio_interrupt
 
-        def make(original: Callable[..., Any]) -> Callable[..., Any]:
-            @functools.wraps(original)
-            def on_sigint(runner: Any, number: int, frame: FrameType | None, *args: Any, **kwargs: Any) -> Any:
-                self._interrupted(frame)
-                return original(runner, number, frame, *args, **kwargs)
-
-            return on_sigint
-
-        self._undo.enter_context(patched(runners.Runner, "_on_sigint", make))
+        asyncio_interrupt.tell(self._undo, self._interrupted)
 
     def _watch_trio(self) -> None:
-        from trio._core import _ki
+        from ._autopsy import trio_interrupt
 
-        def make(original: Callable[..., Any]) -> Callable[..., Any]:
-            @functools.wraps(original)
-            def install(manager: Any, *args: Any, **kwargs: Any) -> Any:
-                result = original(manager, *args, **kwargs)
-                handler = manager.handler
-                if handler is not None and signal.getsignal(signal.SIGINT) is handler:
-
-                    @functools.wraps(handler)
-                    def interrupted(number: int, frame: FrameType | None) -> Any:
-                        __tracebackhide__ = True
-                        self._interrupted(frame)
-                        return handler(number, frame)
-
-                    manager.handler = interrupted
-                    signal.signal(signal.SIGINT, interrupted)
-                return result
-
-            return install
-
-        self._undo.enter_context(patched(_ki.KIManager, "install", make))
+        trio_interrupt.tell(self._undo, self._interrupted)
 
     def _interrupted(self, frame: FrameType | None) -> None:
         if os.getpid() == self._pid and not _in_debugger(frame):
@@ -237,7 +211,7 @@ class HangRun:
             return f"Who waits for whom could not be found out: {type(error).__name__}: {error}"
 
     def _snapshot(self) -> Hang:
-        from ._autopsy import snapshot
+        from ._autopsy.snapshot import snapshot
 
         assert self.item is not None
         session = self.session_of(self.item)
@@ -259,12 +233,6 @@ class HangRun:
         with contextlib.suppress(OSError):
             # Past Python's buffers: they may be in use by what was interrupted, and die with the process.
             os.write(self._stderr if self._stderr is not None else 2, data)
-
-
-def _forks_noted() -> contextlib.AbstractContextManager[None]:
-    from ._autopsy.forks import noting
-
-    return noting()
 
 
 @contextlib.contextmanager

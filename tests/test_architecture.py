@@ -26,9 +26,11 @@ ROOMS: dict[str, set[str]] = {
     "_settings": set(),
     "_markers": set(),
     "_places": {"_trace"},
-    "_judge": {"_trace"},
-    "_show": {"_trace", "_judge"},
+    "_hang": {"_trace"},
+    "_judge": {"_trace", "_hang"},
+    "_show": {"_trace", "_hang", "_judge"},
     "_record": {"_trace", "_places", "_sequence", "_imports", "_patching", "_frames"},
+    "_autopsy": {"_trace", "_hang", "_places", "_patching", "_frames", "_record"},
     "_blocking": {"_trace", "_places", "_sequence", "_imports", "_patching", "_frames", "_errors", "_settings"},
     "_virtual_time": {"_imports", "_patching", "_frames"},
 }

@@ -1,4 +1,4 @@
-"""What does each asyncio task wait for? On any loop, in any thread, on any version: from its future and its coroutines."""
+"""What does each asyncio task wait for? From its future and its coroutines: on any loop, thread and version."""
 
 from __future__ import annotations
 
@@ -188,9 +188,7 @@ def feeds(task: Any, future: Any) -> bool:
         if callback.__name__ == "_call_set_state" and any(each is future for each in _closure(callback)):
             return True
     # anyio's portals hand it to the task that does the call.
-    return any(
-        frame.f_locals.get("future") is future for _, frame in frames_of(task.get_coro()) if not is_users(frame)
-    )
+    return any(frame.f_locals.get("future") is future for _, frame in frames_of(task.get_coro()) if not is_users(frame))
 
 
 def is_queued(loop: Any, future: Any) -> bool:
@@ -265,7 +263,8 @@ def _grips(pairs: list[tuple[Any, FrameType]], draft: Draft) -> list[Grip]:
 def _time_limit(entered: Any, task: Any) -> float | None:
     """Return in how many seconds a time-out or a cancel scope, which *task* has entered, ends its wait."""
     now = task.get_loop().time()
-    if isinstance(entered, getattr(asyncio, "Timeout", ())):
+    # Its type is asked, not itself: it may be anything of the user's.
+    if issubclass(type(entered), asyncio.Timeout):
         when = entered.when()
         return max(0.0, when - now) if when is not None else None
     if type(entered).__name__ in ("CancelScope", "FailAfterContextManager"):
@@ -278,7 +277,7 @@ def _tie(loop: Any, drafts: list[Draft], thread: Draft) -> None:
     """Tie the tasks of a loop to the thread that runs it."""
     current = asyncio.current_task(loop)
     running = next((draft for draft in drafts if draft.key is current), None)
-    if running is not None and thread.wait != "loop":
+    if running is not None and current is not None and thread.wait != "loop":
         stack = _down_to(getattr(current.get_coro(), "cr_frame", None), thread.frames)
         running.frames, running.grips = stack, []
         running.wait = running.note = ""

@@ -1,4 +1,4 @@
-"""Is it proven that an asyncio loop will wait for ever? Asked when it is about to: nothing ready, no timer, no socket."""
+"""Is it proven that an asyncio loop will wait for ever? Asked when nothing is ready or due."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _would_wait_for_ever(loop: Any) -> bool:
         return False
     if any(not handle._cancelled for handle in loop._scheduled):
         return False
-    selector = getattr(loop, "_selector", None)
+    selector: Any = getattr(loop, "_selector", None)
     own = getattr(getattr(loop, "_ssock", None), "fileno", lambda: -1)()
     return hasattr(selector, "get_map") and all(key.fd == own for key in (selector.get_map() or {}).values())
 

@@ -71,6 +71,9 @@ def coroutine_name(coroutine: Any) -> str:
 def inner_lock(value: Any) -> Any:
     """Return the lock that decides: a condition's own, the one that an adapter stands for."""
     for _ in range(3):
+        if type(value).__module__.partition(".")[0] not in ("asyncio", "trio", "anyio", "threading", "multiprocessing"):
+            # Nothing of the user's is asked for anything.
+            break
         names = ["_internal_lock", "_internal_semaphore", "_internal_limiter"]
         # anyio's on trio.
         names += [f"_{cls.__name__.lstrip('_')}__original" for cls in type(value).__mro__]

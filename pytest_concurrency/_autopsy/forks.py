@@ -2,31 +2,27 @@
 
 A forked child has the parent's locks, taken as they were, and none of its other threads: nobody gives those back. What
 the threads were at is noted before each fork, at the price of a few copied dictionaries, and looked at only when a
-child hangs. It says where it stands when its parent asks by a signal that is ignored otherwise.
+child hangs. It says where it stands when its parent asks by a signal that is ignored otherwise. Until the first fork
+this loads nothing.
 """
 
 from __future__ import annotations
 
 import _thread
 import contextlib
-import json
 import os
-import shutil
 import signal
-import tempfile
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .._frames import current_frames
-from .._hang import Hang, from_json, to_json
-from .._places import outward
-from .draft import inner_lock, is_users
-from .source import held_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import CodeType, FrameType
+
+    from .._hang import Hang
 
 _ASK = getattr(signal, "SIGURG", None)
 """Ignored where nobody handles it: a child that knows nothing of this is not disturbed."""
@@ -72,6 +68,8 @@ def noting() -> Iterator[None]:
         if os.getpid() == _State.owner:
             _State.on = False
             if _State.folder is not None:
+                import shutil
+
                 shutil.rmtree(_State.folder, ignore_errors=True)
                 _State.folder = None
 
@@ -81,12 +79,17 @@ def _before() -> None:
         return
     with contextlib.suppress(Exception):
         if _State.folder is None:
+            import tempfile
+
             _State.folder = tempfile.mkdtemp(prefix="pytest-concurrency-")
         if threading.active_count() > 1:
             _State.noted = _stills()
 
 
 def _stills() -> tuple[tuple[str, tuple[Still, ...]], ...]:
+    from .._places import outward
+    from .draft import is_users
+
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     me = threading.get_ident()
     found = []
@@ -116,6 +119,9 @@ def _after_in_child() -> None:
 
 def holder(lock: Any) -> str:
     """Return who held *lock* in the parent when this process was forked, in words, `` where nobody is known to have."""
+    from .draft import inner_lock
+    from .source import held_in
+
     for name, stills in _State.noted:
         for still in stills:
             for taken in held_in(still):  # type: ignore[arg-type]  # what is asked of a frame, it has
@@ -131,6 +137,9 @@ def holder(lock: Any) -> str:
 def _tell(number: int, frame: FrameType | None) -> None:
     """Tell the parent where this process stands."""
     with contextlib.suppress(Exception):
+        import json
+
+        from .._hang import to_json
         from .snapshot import snapshot
 
         path = f"{_State.folder}/{os.getpid()}"
@@ -143,6 +152,10 @@ def ask(pid: int) -> Hang | None:
     """Return what the child *pid* says of itself, None where it says nothing."""
     if _ASK is None or _State.folder is None:
         return None
+    import json
+
+    from .._hang import from_json
+
     path = f"{_State.folder}/{pid}"
     # Not `time.sleep`, which others listen to.
     pause = _thread.allocate_lock()

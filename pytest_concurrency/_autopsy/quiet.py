@@ -51,8 +51,8 @@ class Watch:
     def outside(self) -> Literal["quiet", "busy", "moves"]:
         """Tell whether no other thread, no process and no signal can bring anything in.
 
-        A look at the threads of a process is not one instant: only what is quiet three times in a row is to be believed,
-        and busy is what may only have looked so. Where the kernel says nothing of threads, nothing is proven.
+        A look at the threads of a process is not one instant: only what is quiet three times in a row is to be
+        believed, and busy is what may only have looked so. Where the kernel says nothing of threads, nothing is proven.
         """
         # A thread that Python does not know is a library's, and waits for something that only it knows.
         if not kernel.TELLS or _handlers() or len(kernel.threads()) > len(current_frames()):

@@ -240,7 +240,8 @@ class _Snapshot:
 
     def _name(self, value: Any, draft: Draft) -> str:
         """Return the type and the name of *value*, the same and no other one's wherever it comes up."""
-        deciding = inner_lock(value)
+        # A condition that is waited for is itself; one that is entered is its lock.
+        deciding = value if draft.wait == "condition" and value is draft.target else inner_lock(value)
         known = self._names.get(id(deciding))
         if known is not None:
             return known
@@ -317,16 +318,16 @@ def _join(parties: list[Party], process: int, told: Hang) -> None:
     number = next(n for n, party in enumerate(parties) if party.id == process)
     first = max(party.id for party in parties)
     where = parties[number].name
-    for party in told.parties:
-        parties.append(
-            replace(
-                party,
-                id=party.id + first,
-                name=f"{party.name} of {where}",
-                on=tuple(other + first for other in party.on),
-                bystander=party.bystander and party.id != told.root,
-            )
+    parties += [
+        replace(
+            party,
+            id=party.id + first,
+            name=f"{party.name} of {where}",
+            on=tuple(other + first for other in party.on),
+            bystander=party.bystander and party.id != told.root,
         )
+        for party in told.parties
+    ]
     if told.root is not None:
         parties[number] = replace(parties[number], wait="child", on=(told.root + first,))
 

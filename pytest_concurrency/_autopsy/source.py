@@ -6,6 +6,7 @@ Nothing of the user's is called for it: names are looked up as a debugger would,
 from __future__ import annotations
 
 import ast
+import contextlib
 import dis
 import functools
 import gc
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from types import FrameType
 
 _MISSING = object()
+_CALLABLES = (
+    types.MethodType, types.BuiltinMethodType, types.FunctionType, types.MethodDescriptorType,
+    types.WrapperDescriptorType,
+)  # fmt: skip
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 
@@ -110,11 +115,11 @@ def entered_by(coroutine: Any) -> list[Any]:
     found = []
     referents = gc.get_referents(coroutine)
     for number, value in enumerate(referents):
-        if getattr(value, "__name__", "") not in ("__exit__", "__aexit__") or isinstance(value, type):
+        # Whatever else is there is not to be asked for an attribute: it may be anything of the user's.
+        if type(value) not in _CALLABLES or value.__name__ not in ("__exit__", "__aexit__"):
             continue
-        owner = getattr(value, "__self__", None)
-        if isinstance(value, types.MethodType | types.BuiltinMethodType) and owner is not None:
-            found.append(owner)
+        if type(value) in (types.MethodType, types.BuiltinMethodType):
+            found.append(value.__self__)
         elif number + 1 < len(referents):
             found.append(referents[number + 1])
     return found
@@ -140,13 +145,13 @@ def name_of(value: Any, frames: list[FrameType]) -> str:
 def _called_in(value: Any, owner: Any) -> str:
     if type(owner) is dict:
         for key, candidate in tuple(owner.items()):
-            if candidate is value and isinstance(key, str | int):
+            if candidate is value and type(key) in (str, int):
                 return f"[{key!r}]"
     if type(owner) in (list, tuple):
         for number, candidate in enumerate(owner):
             if candidate is value:
                 return f"[{number}]"
-    if isinstance(owner, types.ModuleType):
+    if type(owner) is types.ModuleType:
         return ""
     for name, candidate in _attributes(owner):
         if candidate is value:
@@ -159,24 +164,22 @@ def _called_in(value: Any, owner: Any) -> str:
 
 
 def _attributes(owner: Any) -> Iterator[tuple[str, Any]]:
-    try:
+    with contextlib.suppress(AttributeError, TypeError):
         yield from tuple(object.__getattribute__(owner, "__dict__").items())
-    except (AttributeError, TypeError):
-        pass
-    if not isinstance(owner, type):
+    if not issubclass(type(owner), type):
         for cls in type(owner).__mro__[:-1]:
             for name, member in tuple(vars(cls).items()):
-                if isinstance(member, types.MemberDescriptorType):
+                if type(member) is types.MemberDescriptorType:
                     try:
                         yield name, member.__get__(owner)
                     except AttributeError:
                         continue
-                elif not callable(member):
+                elif not hasattr(type(member), "__get__"):
                     yield name, member
 
 
 def evaluate(node: ast.expr, frame: FrameType) -> Any:
-    """Return what a name, an attribute or an item of a plain container stands for in *frame*, None for anything else."""
+    """Return what a name, an attribute or an item of a plain container stands for in *frame*, None for others."""
     if isinstance(node, ast.Constant):
         return node.value
     if isinstance(node, ast.Name):
@@ -253,11 +256,11 @@ def _node_at(frame: FrameType) -> ast.AST | None:
     # Source positions count bytes, in the compiler as in the tree.
     wanted = (line, column, end_line, end_column)
     for node in _inside(function):
-        if isinstance(node, ast.expr | ast.stmt):
-            if (node.lineno, node.col_offset, node.end_lineno, node.end_col_offset) == wanted:
-                if isinstance(node, ast.Expr):
-                    continue
-                return node
+        # A statement that is an expression only is looked at as the expression.
+        if not isinstance(node, ast.expr | ast.stmt) or isinstance(node, ast.Expr):
+            continue
+        if wanted == (node.lineno, node.col_offset, node.end_lineno, node.end_col_offset):
+            return node
     return None
 
 

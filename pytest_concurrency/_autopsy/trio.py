@@ -38,10 +38,8 @@ def _tasks_of(runner: Any, threads: list[Draft]) -> list[Draft]:
     if thread is None:
         # It has crashed, or is over.
         return []
-    drafts = []
-    for task in sorted(runner.tasks, key=lambda task: task._counter):
-        if not _is_trios_own(task, runner):
-            drafts.append(_draft(task, runner))
+    tasks = sorted(runner.tasks, key=lambda task: task._counter)
+    drafts = [_draft(task, runner) for task in tasks if not _is_trios_own(task, runner)]
     _tie(runner, drafts, thread)
     return drafts
 
@@ -61,8 +59,7 @@ def _is_trios_own(task: Any, runner: Any) -> bool:
 def _is_run(frame: FrameType, runner: Any) -> bool:
     # In guest mode another thread waits for events, and the host's calls `guest_tick` when there are some.
     return is_in(frame, "trio/_core/_run.py", "run", "guest_tick", "get_events") and (
-        frame.f_locals.get("runner") is runner
-        or getattr(frame.f_locals.get("self"), "runner", None) is runner
+        frame.f_locals.get("runner") is runner or getattr(frame.f_locals.get("self"), "runner", None) is runner
     )
 
 

@@ -22,9 +22,7 @@ def stuck(hang: Hang) -> frozenset[int]:
 
     A wait with a time limit ends by itself, and so does not count; nor does one whose end nobody is known to bring.
     """
-    left = {
-        party.id: party for party in hang.parties if party.on and party.wait in _ENDLESS and party.within is None
-    }
+    left = {party.id: party for party in hang.parties if party.on and party.wait in _ENDLESS and party.within is None}
     while True:
         free = [number for number, party in left.items() if not _is_stuck(party, left)]
         if not free:

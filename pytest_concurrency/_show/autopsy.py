@@ -59,7 +59,7 @@ def _headline(hang: Hang, circle: Sequence[Party], page: Page) -> str:
     path = chain(hang)
     if not path or not any(party.wait for party in path):
         return "no deadlock: somebody could still go on"
-    first, *others = [party for party in path if party.wait not in ("loop", "runs")] or path
+    first, *others = [party for party in path if party.wait not in ("loop", "runs", "child")] or path
     text = f"{first.name} {_waits(hang, first)}"
     for party in others:
         text += f"; {party.name} {_waits(hang, party)}"
@@ -210,6 +210,4 @@ def _advice(circle: Sequence[Party]) -> str:
 
 
 def _wrapped(text: str, page: Page, indent: str) -> str:
-    return textwrap.fill(
-        text, page.width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
-    )
+    return textwrap.fill(text, page.width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
