@@ -14,7 +14,9 @@ import pytest
 
 from pytest_concurrency._autopsy.snapshot import snapshot
 from pytest_concurrency._autopsy.source import name_of
+from pytest_concurrency._frames import current_frames
 from pytest_concurrency._judge.deadlock import cycle
+from pytest_concurrency._places import outward
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -261,18 +263,12 @@ def watching(future: Future[int], hangs: list[Hang]) -> None:
 
     def look() -> None:
         # Until it stands where it waits.
-        while not any(frame.f_code.co_name == "result" for frame in outward(sys._current_frames()[here])):
+        while not any(frame.f_code.co_name == "result" for frame in outward(current_frames()[here])):
             pass
         hangs.append(snapshot())
         future.set_result(2)
 
     threading.Thread(target=look, name="watch").start()
-
-
-def outward(frame: Any) -> Iterator[Any]:
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
 
 
 def test_jobs_that_wait_for_jobs_of_their_own_pool_are_a_circle() -> None:
@@ -304,7 +300,7 @@ def test_jobs_that_wait_for_jobs_of_their_own_pool_are_a_circle() -> None:
 def standing(function: str, count: int) -> None:
     """Return when *count* other threads are inside a function of that name."""
     while (
-        sum(any(each.f_code.co_name == function for each in outward(frame)) for frame in sys._current_frames().values())
+        sum(any(each.f_code.co_name == function for each in outward(frame)) for frame in current_frames().values())
         < count
     ):
         pass
@@ -405,17 +401,16 @@ def test_each_thing_that_a_thread_waits_for_is_named() -> None:
 
 def seen_on_trio(*functions: Callable[[], Coroutine[Any, Any, Any]]) -> Hang:
     trio = pytest.importorskip("trio", reason="runs on trio")
+    testing = pytest.importorskip("trio.testing", reason="runs on trio")
 
     async def main() -> Hang:
         async with trio.open_nursery() as nursery:
             for function in functions:
                 nursery.start_soon(function)
-            await trio.testing.wait_all_tasks_blocked()
+            await testing.wait_all_tasks_blocked()
             hang = snapshot()
             nursery.cancel_scope.cancel()
         return hang
-
-    import trio.testing
 
     hang: Hang = trio.run(main)
     return hang
