@@ -11,6 +11,8 @@ import threading
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from ._autopsy import forks
 from ._errors import DeadlockError
 from ._imports import when_imported
@@ -20,8 +22,6 @@ from ._record import kernel
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
     from types import FrameType
-
-    import pytest
 
     from ._autopsy.quiet import Watch
     from ._hang import Hang
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 ASKED = frozenset({"must_overlap", "must_not_overlap", "must_run_in_parallel", "must_finish_within", "concurrency"})
 """The markers and fixtures of tests that have an opinion on how they go on: a proven deadlock fails these at once."""
 _DEBUGGERS = ("pdb.py", "bdb.py", "pydevd.py")
+
+
+key = pytest.StashKey["HangRun"]()
 
 
 class HangRun:
@@ -119,7 +122,7 @@ class HangRun:
         if watch.found is None:
             return result
         # Outside the handler: how the loop was ended says nothing.
-        raise DeadlockError(self._text_of(watch.found))
+        raise DeadlockError(self._text_of(watch.found, proven=True))
 
     def teardown(self, phase: Phase) -> Phase:
         """Watch no more."""
@@ -217,12 +220,21 @@ class HangRun:
         session = self.session_of(self.item)
         return snapshot(_code_of(self.item), session.recorder if session is not None else None)
 
-    def _text_of(self, hang: Hang) -> str:
+    def _text_of(self, hang: Hang, *, proven: bool = False) -> str:
         from ._show.autopsy import autopsy_message
 
         assert self.item is not None
         session = self.session_of(self.item)
-        return autopsy_message(hang, self.page_of(self.item), session.trace() if session is not None else None)
+        trace = session.trace() if session is not None else None
+        return autopsy_message(hang, self.page_of(self.item), trace, proven=proven)
+
+    def proven_text(self) -> str:
+        """Return who waits for whom at this instant, as the message of a test in which nobody can go on any more.
+
+        For whoever has proven that by other means, as on virtual time: it is to be called in the thread that runs the
+        test's body, before anything is cancelled or torn down, while the test's hooks run.
+        """
+        return self._text_of(self._snapshot(), proven=True)
 
     def _write(self, text: str | None, why: str) -> None:
         if text is None or self.item is None:
@@ -275,3 +287,12 @@ def add_to(report: pytest.TestReport, text: str) -> None:
         report.longrepr = f"{longrepr}\n\n{title}:\n\n{text}"
     else:
         report.sections.append((title, text))
+
+
+def autopsy_text(item: pytest.Item) -> str:
+    """Return `HangRun.proven_text` for the test that runs.
+
+    Args:
+        item: That test.
+    """
+    return item.config.stash[key].proven_text()

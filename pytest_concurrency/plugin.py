@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 _settings_key = pytest.StashKey[_settings.Settings]()
 _session_key = pytest.StashKey["Session"]()
 _blocking_key = pytest.StashKey[_blocking_run.BlockingRun]()
-_hang_key = pytest.StashKey[_hang_run.HangRun]()
 _asked_key = pytest.StashKey[frozenset[str]]()
 
 _MARKERS = _markers.NAMES | _timing.MARKERS | _blocking_run.MARKERS
@@ -61,7 +60,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for plugin, name in ((blocking.baseline, "baseline"), (blocking.rules, "rules")):
         if plugin is not None:
             config.pluginmanager.register(plugin, f"pytest_concurrency_{name}")
-    hang = config.stash[_hang_key] = _hang_run.HangRun()
+    hang = config.stash[_hang_run.key] = _hang_run.HangRun()
     hang.session_of, hang.page_of = blocking.session_of, _page
     config.add_cleanup(hang.stop)
     hang.start()
@@ -98,14 +97,14 @@ def _ended_with_the_run(session: Session) -> Iterator[None]:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
     asked = item.stash[_asked_key] = _asked(item)
-    item.config.stash[_hang_key].item = item
+    item.config.stash[_hang_run.key].item = item
     phase = _bare()
     if asked & _RECORDED:
         phase = _record_setup(item, phase)
     if asked & _timing.ASKED:
         phase = _timing.setup(item, phase)
     if asked & _hang_run.ASKED:
-        phase = item.config.stash[_hang_key].setup(item, asked, phase)
+        phase = item.config.stash[_hang_run.key].setup(item, asked, phase)
     return (yield from item.config.stash[_blocking_key].setup(item, asked, phase))
 
 
@@ -118,7 +117,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     if asked & _timing.ASKED:
         phase = _timing.call(item, phase)
     if asked & _hang_run.ASKED:
-        phase = item.config.stash[_hang_key].call(phase)
+        phase = item.config.stash[_hang_run.key].call(phase)
     return (yield from item.config.stash[_blocking_key].call(phase))
 
 
@@ -131,7 +130,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
     if asked & _timing.ASKED:
         phase = _timing.teardown(item, phase)
     if asked & _hang_run.ASKED:
-        phase = item.config.stash[_hang_key].teardown(phase)
+        phase = item.config.stash[_hang_run.key].teardown(phase)
     return (yield from item.config.stash[_blocking_key].teardown(phase))
 
 
@@ -191,7 +190,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if call.excinfo is not None:
-        text = item.config.stash[_hang_key].take_text()
+        text = item.config.stash[_hang_run.key].take_text()
         if text is not None:
             _hang_run.add_to(report, text)
     if call.excinfo is None and not item.stash[_asked_key] & _RECORDED:

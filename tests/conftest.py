@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 IS_INSTALLED = any(entry.name == "pytest_concurrency" for entry in entry_points(group="pytest11"))
 # A run that hangs is a failure with its output, not a build that never ends.
-TIME_OUT = 20.0
+TIME_OUT = 240.0
 
 if not IS_INSTALLED and str(ROOT) not in sys.path:
     # `pytest` in a bare checkout, where `python -m pytest` would have put it there.

@@ -35,7 +35,7 @@ ROOMS: dict[str, set[str]] = {
     "_virtual_time": {"_imports", "_patching", "_frames"},
 }
 # What has to do with the run that pytest does; everything else can be used and tested without it.
-MEETS_PYTEST = {"plugin", "_settings", "_errors", "_timing", "_reporting", "_warning"}
+MEETS_PYTEST = {"plugin", "_settings", "_errors", "_timing", "_reporting", "_warning", "_hang_run"}
 LOOPS = {"asyncio", "trio", "anyio", "uvloop", "gevent"}
 # Imports the loops' libraries in functions that run when the program under test has imported them.
 MEETS_SEVERAL_LOOPS = {"_blocking.turns", "_record.thread_strands"}

@@ -138,6 +138,28 @@ trio's tasks could not be looked at: ValueError: x"""
     )
 
 
+def test_a_deadlock_that_the_body_does_not_wait_for_comes_second() -> None:
+    hang = Hang(
+        (
+            Party(1, "thread", "one", "lock", "Lock `b`", (2,), True, at(7)),
+            Party(2, "thread", "two", "lock", "Lock `a`", (1,), True, at(11)),
+            Party(3, "thread", "MainThread", "event", "Event `done`", place=at(20)),
+        ),
+        root=3,
+    )
+
+    assert autopsy_message(hang, PAGE).startswith(
+        """\
+MainThread waits for Event `done` to be set
+
+elsewhere, a deadlock: one waits for Lock `b` held by two, two waits for Lock
+  `a` held by one
+
+thread one
+"""
+    )
+
+
 def test_the_last_spans_are_shown_where_they_were_recorded() -> None:
     strand = Strand(1, "asyncio-task", "Task-1", 1, 1)
     done = Span(1, 1, "shop.fetch", 1, 0.5, done=2, last=3, end=0.75, outcome="returned")
@@ -242,4 +264,8 @@ def test_a_program_that_computes_has_nothing_to_be_explained() -> None:
     assert not is_telling(Hang((computing, idle), 1))
     assert not is_telling(Hang((Party(1, "thread", "MainThread", "timer", place=at(3)),), 1))
     assert is_telling(Hang((Party(1, "thread", "MainThread", "event", place=at(3)),), 1))
+    waiting = Hang((Party(1, "thread", "MainThread", "event", place=at(3)),), 1)
+    assert autopsy_message(waiting, PAGE, proven=True).startswith(
+        "nobody can go on any more: MainThread waits for something to be set\n"
+    )
     assert autopsy_message(Hang((computing,), 1), PAGE).startswith("no deadlock: somebody could still go on\n")

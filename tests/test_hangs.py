@@ -66,13 +66,22 @@ HANGS = '''
             if stops:
                 nursery.start_soon(stopper)
 
-    def stuck(name):
-        """Return when a thread stands in a function of that name."""
+    def stuck(*names):
+        """Return when a thread stands in functions of those names."""
         from time import sleep
         from pytest_concurrency._frames import current_frames
         from pytest_concurrency._places import outward
-        while not any(each.f_code.co_name == name for f in current_frames().values() for each in outward(f)):
+        while not any(
+            {each.f_code.co_name for each in outward(frame)} >= set(names) for frame in current_frames().values()
+        ):
             sleep(0.001)
+
+    def waits_here():
+        ready = threading.Event()
+        threading.Thread(target=lambda: (stuck("ready_waits", "wait"), stop())).start()
+        def ready_waits():
+            ready.wait()
+        ready_waits()
 
     def hang_threads(number=signal.SIGALRM):
         a, b = threading.Lock(), threading.Lock()
@@ -114,7 +123,7 @@ def test_a_time_out_by_signal_shows_it_in_the_report(
         hangs=HANGS,
         test_it="""
         import asyncio, pytest, threading
-        from hangs import hang, hang_threads, stop, stuck
+        from hangs import hang, hang_threads, waits_here
 
         pytestmark = pytest.mark.timeout(200)
 
@@ -126,9 +135,7 @@ def test_a_time_out_by_signal_shows_it_in_the_report(
 
         @pytest.fixture
         def in_setup():
-            ready = threading.Event()
-            threading.Thread(target=lambda: (stuck("wait"), stop())).start()
-            ready.wait()
+            waits_here()
 
         def test_setup(in_setup):
             pass
@@ -136,9 +143,7 @@ def test_a_time_out_by_signal_shows_it_in_the_report(
         @pytest.fixture
         def in_teardown():
             yield
-            ready = threading.Event()
-            threading.Thread(target=lambda: (stuck("wait"), stop())).start()
-            ready.wait()
+            waits_here()
 
         def test_teardown(in_teardown):
             pass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pytest_concurrency._hang import Hang, Hold, Party, from_json, to_json
-from pytest_concurrency._judge.deadlock import chain, cycle, stuck
+from pytest_concurrency._judge.deadlock import behind, chain, cycle, stuck
 from pytest_concurrency._trace import Place
 
 
@@ -52,6 +52,13 @@ def test_a_thread_that_waits_for_its_own_loop_is_a_circle() -> None:
     hang = Hang((party(1, "result", 2), party(2, "turn", 3), party(3, "runs", 1)))
 
     assert names(cycle(hang)) == ["t1", "t2", "t3"]
+
+
+def test_of_two_circles_the_one_that_the_body_waits_for_comes_first() -> None:
+    hang = Hang((party(1, "lock", 1), party(2, "lock", 3), party(3, "lock", 2), party(4, "task", 2)), root=4)
+
+    assert behind(hang) == {2, 3, 4}
+    assert names(cycle(hang)) == ["t2", "t3"]
 
 
 def test_the_chain_leads_from_the_body_to_what_everything_waits_for() -> None:

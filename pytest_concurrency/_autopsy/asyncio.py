@@ -286,6 +286,8 @@ def _tie(loop: Any, drafts: list[Draft], thread: Draft) -> None:
         running.bystander = running.user_frame is None
         thread.wait, thread.target, thread.on, thread.note = "runs", None, [running.key], ""
         thread.grips, thread.within = [], None
+    if thread.wait == "loop":
+        thread.on = _run_for(thread.frames, {id(draft.key) for draft in drafts})
     for draft in drafts:
         if draft is running:
             continue
@@ -294,6 +296,16 @@ def _tie(loop: Any, drafts: list[Draft], thread: Draft) -> None:
         elif draft.wait == "turn":
             # Its loop is about to run it.
             draft.wait = ""
+
+
+def _run_for(frames: list[FrameType], tasks: set[int]) -> list[object]:
+    """Return the task for whose end a thread runs a loop, where it does."""
+    for frame in frames:
+        if frame.f_code.co_name in ("run_until_complete", "run"):
+            for value in frame.f_locals.values():
+                if id(value) in tasks:
+                    return [value]
+    return []
 
 
 def _down_to(root: FrameType | None, frames: list[FrameType]) -> list[FrameType]:

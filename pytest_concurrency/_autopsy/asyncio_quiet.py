@@ -51,7 +51,8 @@ def _wait(loop: Any, watch: Watch) -> None:
         outside = watch.outside()
         quiet = quiet + 1 if outside == "quiet" else 0
         if quiet == ENOUGH:
-            watch.prove()
+            if not watch.prove():
+                return
             raise Deadlocked
         events = loop._selector.select(delay)
         if events:

@@ -63,9 +63,14 @@ class Watch:
             return "moves"
         return "busy" if survey.busy else "quiet"
 
-    def prove(self) -> None:
-        """Note who waits for whom: it is proven."""
-        self.found = self._look()
+    def prove(self) -> bool:
+        """Note who waits for whom, since it is proven that nobody can go on; tell whether that could be found out."""
+        try:
+            self.found = self._look()
+        except Exception:
+            # The test goes on as it would without us.
+            self.on = False
+        return self.found is not None
 
 
 def _handlers() -> list[Any]:

@@ -124,6 +124,8 @@ def _tie(runner: Any, drafts: list[Draft], thread: Draft) -> None:
         current.bystander = current.user_frame is None
         thread.wait, thread.target, thread.on, thread.note = "runs", None, [current.key], ""
         thread.grips, thread.within = [], None
+    if thread.wait == "loop" and runner.main_task is not None and not runner.is_guest:
+        thread.on = [runner.main_task]
     for draft in drafts:
         if draft is current:
             continue

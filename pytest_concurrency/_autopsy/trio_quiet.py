@@ -63,9 +63,9 @@ class _Instrument(trio.abc.Instrument):
         outside = self._watch.outside()
         self._quiet = self._quiet + 1 if outside == "quiet" else 0
         if self._quiet == ENOUGH:
-            self._watch.prove()
-            # An error is not raised here: trio would take the instrument out, and go on.
-            runner.entry_queue.run_sync_soon(_end, runner.main_task)
+            if self._watch.prove():
+                # An error is not raised here: trio would take the instrument out, and go on.
+                runner.entry_queue.run_sync_soon(_end, runner.main_task)
         elif self._looks < _MOST and outside != "moves":
             # Turn once more, and look again.
             self._woken = True

@@ -39,7 +39,9 @@ def cycle(hang: Hang) -> tuple[Party, ...]:
     """Return parties that wait for each other in a circle, each for the next one; none where there is no deadlock."""
     inside = stuck(hang)
     parties = {party.id: party for party in hang.parties if party.id in inside}
-    for start in parties:
+    concerned = behind(hang)
+    # One that the test's body waits for comes before one elsewhere.
+    for start in sorted(parties, key=lambda number: number not in concerned):
         path: list[int] = []
         at = start
         # Every stuck party waits for another one that is stuck, so this walk ends in a circle.
@@ -48,6 +50,19 @@ def cycle(hang: Hang) -> tuple[Party, ...]:
             at = next(other for other in parties[at].on if other in parties)
         return tuple(parties[number] for number in path[path.index(at) :])
     return ()
+
+
+def behind(hang: Hang) -> frozenset[int]:
+    """Return the parties that the test's body waits for, directly or through others, and the body's own."""
+    parties = {party.id: party for party in hang.parties}
+    found: set[int] = set()
+    more = [hang.root] if hang.root in parties else []
+    while more:
+        number = more.pop()
+        if number is not None and number in parties and number not in found:
+            found.add(number)
+            more += parties[number].on
+    return frozenset(found)
 
 
 def chain(hang: Hang) -> tuple[Party, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
-from .._judge.deadlock import chain, cycle
+from .._judge.deadlock import behind, chain, cycle
 from .timeline import strand_label
 
 if TYPE_CHECKING:
@@ -20,17 +20,21 @@ _MOST = 20
 _SPANS = 5
 
 
-def autopsy_message(hang: Hang, page: Page, trace: Trace | None = None) -> str:
+def autopsy_message(hang: Hang, page: Page, trace: Trace | None = None, *, proven: bool = False) -> str:
     """Return what the program was waiting for, as text.
 
     Args:
         hang: The snapshot.
         page: Where the text will be read.
         trace: What was recorded of the test, where it was: its last spans are shown.
+        proven: Nobody can go on any more, circle or not.
     """
     circle = cycle(hang)
     shown = _shown(hang, circle)
-    paragraphs = [_headline(hang, circle, page)]
+    is_here = bool(circle) and (hang.root is None or circle[0].id in behind(hang))
+    paragraphs = [_headline(hang, circle if is_here else (), page, proven=proven)]
+    if circle and not is_here:
+        paragraphs.append(_wrapped(f"elsewhere, a {_deadlock(hang, circle)}", page, "  "))
     groups = _groups(hang, shown, page)
     blocks = [_block(hang, group, page) for group in groups[:_MOST]]
     if len(groups) > _MOST:
@@ -51,19 +55,22 @@ def is_telling(hang: Hang) -> bool:
     return any(party.wait not in ("", "call", "idle", "loop", "timer") for party in _shown(hang, ()))
 
 
-def _headline(hang: Hang, circle: Sequence[Party], page: Page) -> str:
+def _headline(hang: Hang, circle: Sequence[Party], page: Page, *, proven: bool) -> str:
     if circle:
-        turns = [party for party in circle if party.wait != "runs"]
-        text = "deadlock: " + ", ".join(f"{party.name} {_waits(hang, party)}" for party in turns)
-        return _wrapped(text, page, "  ")
+        return _wrapped(_deadlock(hang, circle), page, "  ")
     path = chain(hang)
     if not path or not any(party.wait for party in path):
         return "no deadlock: somebody could still go on"
     first, *others = [party for party in path if party.wait not in ("loop", "runs", "child")] or path
-    text = f"{first.name} {_waits(hang, first)}"
+    text = f"{'nobody can go on any more: ' if proven else ''}{first.name} {_waits(hang, first)}"
     for party in others:
         text += f"; {party.name} {_waits(hang, party)}"
     return _wrapped(text, page, "  ")
+
+
+def _deadlock(hang: Hang, circle: Sequence[Party]) -> str:
+    turns = [party for party in circle if party.wait != "runs"]
+    return "deadlock: " + ", ".join(f"{party.name} {_waits(hang, party)}" for party in turns)
 
 
 def _shown(hang: Hang, circle: Sequence[Party]) -> list[Party]:
