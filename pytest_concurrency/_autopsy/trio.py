@@ -35,12 +35,13 @@ def look(threads: list[Draft]) -> list[Draft]:
 
 def _tasks_of(runner: Any, threads: list[Draft]) -> list[Draft]:
     thread = next((each for each in threads if any(_is_run(frame, runner) for frame in each.frames)), None)
-    if thread is None:
-        # It has crashed, or is over.
+    # A guest is nowhere on the stack between two of its turns. Any other that is not there has crashed.
+    if thread is None and not (runner.is_guest and runner.main_task_outcome is None):
         return []
     tasks = sorted(runner.tasks, key=lambda task: task._counter)
     drafts = [_draft(task, runner) for task in tasks if not _is_trios_own(task, runner)]
-    _tie(runner, drafts, thread)
+    if thread is not None:
+        _tie(runner, drafts, thread)
     return drafts
 
 
