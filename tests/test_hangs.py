@@ -83,6 +83,14 @@ HANGS = '''
             ready.wait()
         ready_waits()
 
+    def guest(function, *args):
+        import queue, trio
+        jobs = queue.SimpleQueue()
+        trio.lowlevel.start_guest_run(function, *args, run_sync_soon_threadsafe=jobs.put, done_callback=jobs.put)
+        while callable(job := jobs.get()):
+            job()
+        job.unwrap()
+
     def hang_threads(number=signal.SIGALRM):
         a, b = threading.Lock(), threading.Lock()
         both = threading.Barrier(2)
@@ -213,17 +221,18 @@ def test_a_time_out_in_a_thread_shows_it_before_the_process_ends(
         pytest.param("hang_threads(signal.SIGINT)", id="threads"),
         pytest.param("import trio; trio.run(hang_on_trio, signal.SIGINT)", id="trio"),
         pytest.param("import uvloop; uvloop.run(hang(signal.SIGINT))", id="uvloop"),
+        pytest.param("import anyio; guest(hang_on_trio, signal.SIGINT)", id="trio as a guest"),
     ],
 )
 def test_ctrl_c_shows_it_at_once(pytester: pytest.Pytester, inner: Callable[..., pytest.RunResult], body: str) -> None:
-    for library in ("trio", "uvloop"):
+    for library in ("trio", "uvloop", "anyio"):
         if library in body:
             pytest.importorskip(library, reason="runs on it")
     pytester.makepyfile(
         hangs=HANGS,
         test_it=f"""
         import asyncio, signal
-        from hangs import hang, hang_on_trio, hang_threads
+        from hangs import guest, hang, hang_on_trio, hang_threads
 
         def test_it():
             {body}

@@ -31,7 +31,7 @@ def autopsy_message(hang: Hang, page: Page, trace: Trace | None = None, *, prove
     """
     circle = cycle(hang)
     shown = _shown(hang, circle)
-    is_here = bool(circle) and (hang.root is None or circle[0].id in behind(hang))
+    is_here = bool(circle) and (circle[0].id in behind(hang) or not _waits_itself(hang))
     paragraphs = [_headline(hang, circle if is_here else (), page, proven=proven)]
     if circle and not is_here:
         paragraphs.append(_wrapped(f"elsewhere, a {_deadlock(hang, circle)}", page, "  "))
@@ -53,6 +53,11 @@ def autopsy_message(hang: Hang, page: Page, trace: Trace | None = None, *, prove
 def is_telling(hang: Hang) -> bool:
     """Tell whether anybody waits for anything: a program that merely computes has nothing to be explained."""
     return any(party.wait not in ("", "call", "idle", "loop", "timer") for party in _shown(hang, ()))
+
+
+def _waits_itself(hang: Hang) -> bool:
+    """Tell whether the test's body waits for something by itself, and does not merely run others."""
+    return any(party.id == hang.root and party.wait not in ("", "loop", "runs", "call") for party in hang.parties)
 
 
 def _headline(hang: Hang, circle: Sequence[Party], page: Page, *, proven: bool) -> str:
