@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from pytest_concurrency._hang import Hang, Party
 
+pytestmark = pytest.mark.may_block("looks at everything, in the middle of a loop")
+
 
 def by_name(hang: Hang) -> dict[str, Party]:
     return {party.name: party for party in hang.parties}
@@ -238,7 +240,6 @@ def test_two_of_one_name_are_told_apart() -> None:
     assert len({party.name for party in hang.parties}) == len(hang.parties)
 
 
-@pytest.mark.may_block("that is what is looked at")
 def test_a_loop_that_is_kept_by_a_call_that_needs_it_is_a_circle() -> None:
     hangs: list[Hang] = []
 

@@ -39,8 +39,10 @@ HANGS = '''
                 asyncio.get_running_loop().call_soon(later, turns - 1)
             else:
                 # A loop keeps for itself what is raised in a callback.
-                selects = hasattr(asyncio.get_running_loop(), "_selector")
-                threading.Thread(target=lambda: (selects and stuck("select"), stop(number))).start()
+                if hasattr(asyncio.get_running_loop(), "_selector"):
+                    threading.Thread(target=lambda: (stuck("select"), stop(number))).start()
+                else:
+                    stop(number)
         if stops:
             later(20)
         await asyncio.gather(ab(), ba())

@@ -170,7 +170,7 @@ def _leaves(future: Any) -> Iterator[Any]:
 def _shielded(future: Any) -> Any:
     for callback in _callbacks(future):
         if callback.__name__ == "_outer_done_callback":
-            return next((each for each in _closure(callback) if asyncio.isfuture(each) and each is not future), None)
+            return _variables(callback).get("inner")
     return None
 
 
@@ -178,14 +178,14 @@ def source_of(future: Any) -> Any:
     """Return the thread's or the process's future behind one of asyncio's (`asyncio.wrap_future`), None for others."""
     for callback in _callbacks(future):
         if callback.__name__ == "_call_check_cancel":
-            return next((each for each in _closure(callback) if _is_threads(each)), None)
+            return next((each for each in _variables(callback).values() if _is_threads(each)), None)
     return None
 
 
 def feeds(task: Any, future: Any) -> bool:
     """Tell whether *task* brings the result of *future*, which belongs to a thread (`run_coroutine_threadsafe`)."""
     for callback in _callbacks(task):
-        if callback.__name__ == "_call_set_state" and any(each is future for each in _closure(callback)):
+        if callback.__name__ == "_call_set_state" and any(each is future for each in _variables(callback).values()):
             return True
     # anyio's portals hand it to the task that does the call.
     return any(frame.f_locals.get("future") is future for _, frame in frames_of(task.get_coro()) if not is_users(frame))
@@ -195,7 +195,7 @@ def is_queued(loop: Any, future: Any) -> bool:
     """Tell whether what is to bring the result of *future* lies with *loop*, which has not begun with it."""
     for handle in tuple(getattr(loop, "_ready", ())):
         callback = getattr(handle, "_callback", None)
-        values = [*_closure(callback), *(getattr(handle, "_args", None) or ())]
+        values = [*_variables(callback).values(), *(getattr(handle, "_args", None) or ())]
         if any(each is future for each in values):
             return True
     return False
@@ -206,11 +206,13 @@ def _callbacks(future: Any) -> list[Any]:
     return [callback for callback in found if hasattr(callback, "__name__")]
 
 
-def _closure(callback: Any) -> list[Any]:
-    values = []
-    for cell in getattr(callback, "__closure__", None) or ():
+def _variables(callback: Any) -> dict[str, Any]:
+    """Return what a function took along from the one around it, by name."""
+    values = {}
+    names = getattr(getattr(callback, "__code__", None), "co_freevars", ())
+    for name, cell in zip(names, getattr(callback, "__closure__", None) or (), strict=False):
         try:
-            values.append(cell.cell_contents)
+            values[name] = cell.cell_contents
         except ValueError:
             continue
     return values
