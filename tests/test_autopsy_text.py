@@ -251,6 +251,13 @@ def test_what_only_the_source_tells_is_said_to_be_so() -> None:
     assert "  holds Lock `x`, taken at shop.py:4 (there is no release() since)\n  holds Lock `y`" in text
 
 
+def test_a_deadlock_that_only_the_source_tells_is_said_to_be_so() -> None:
+    holds = (Hold("Lock `x`", at(4), sure=False),)
+    text = autopsy_message(Hang((Party(1, "task", "a", "lock", "Lock `x`", (1,), holds=holds),), root=1), PAGE)
+
+    assert text.startswith("deadlock, as the source reads: a waits for Lock `x`, which it holds itself\n")
+
+
 def test_many_groups_are_cut_short() -> None:
     hang = Hang(tuple(Party(n, "task", f"t{n}", "event", f"Event `e{n}`") for n in range(1, 31)), root=1)
 

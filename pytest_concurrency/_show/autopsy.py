@@ -75,7 +75,11 @@ def _headline(hang: Hang, circle: Sequence[Party], page: Page, *, proven: bool) 
 
 def _deadlock(hang: Hang, circle: Sequence[Party]) -> str:
     turns = [party for party in circle if party.wait != "runs"]
-    return "deadlock: " + ", ".join(f"{party.name} {_waits(hang, party)}" for party in turns)
+    wanted = {party.what for party in circle}
+    # Nobody is accused on the strength of the source alone without a word about it.
+    is_sure = all(hold.sure for party in circle for hold in party.holds if hold.what in wanted)
+    what = "deadlock" if is_sure else "deadlock, as the source reads"
+    return f"{what}: " + ", ".join(f"{party.name} {_waits(hang, party)}" for party in turns)
 
 
 def _shown(hang: Hang, circle: Sequence[Party]) -> list[Party]:
