@@ -10,6 +10,7 @@ from ._errors import BlockingError as BlockingError
 from ._errors import ConcurrencyError as ConcurrencyError
 from ._errors import ConcurrencyWarning as ConcurrencyWarning
 from ._errors import DeadlineError as DeadlineError
+from ._errors import DeadlockError as DeadlockError
 from ._errors import LeakError as LeakError
 from ._errors import LeakWarning as LeakWarning
 from ._errors import OverlapError as OverlapError
@@ -37,6 +38,7 @@ __all__ = [
     "ConcurrencyError",
     "ConcurrencyWarning",
     "DeadlineError",
+    "DeadlockError",
     "LeakError",
     "LeakWarning",
     "OverlapError",

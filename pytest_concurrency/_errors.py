@@ -49,6 +49,13 @@ class DeadlineError(ConcurrencyError):
 
 
 @final
+class DeadlockError(ConcurrencyError):
+    """Nobody in the test could go on any more."""
+
+    __module__ = "pytest_concurrency"
+
+
+@final
 class BlockingCallError(RuntimeError):
     """Raised by `--blocking=raise` at a call that would have blocked an event loop, in its place."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from . import _blocking_run, _markers, _settings, _start_methods, _timing, _warning
+from . import _blocking_run, _hang_run, _markers, _settings, _start_methods, _timing, _warning
 from ._errors import ConcurrencyError, ConcurrencyWarning
 
 if TYPE_CHECKING:
@@ -66,6 +66,10 @@ def pytest_configure(config: pytest.Config) -> None:
     for plugin, name in ((blocking.baseline, "baseline"), (blocking.rules, "rules")):
         if plugin is not None:
             config.pluginmanager.register(plugin, f"pytest_concurrency_{name}")
+    hang = config.stash[_hang_run.key] = _hang_run.HangRun()
+    hang.session_of, hang.page_of = blocking.session_of, _page
+    config.add_cleanup(hang.stop)
+    hang.start()
     for line in (*_markers.DOCS, *_timing.DOCS, *_blocking_run.DOCS, *_start_methods.DOCS):
         config.addinivalue_line("markers", line)
 
@@ -112,6 +116,7 @@ def _ended_with_the_run(session: Session) -> Iterator[None]:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
     asked = item.stash[_asked_key] = _asked(item)
+    item.config.stash[_hang_run.key].item = item
     phase = _bare()
     if asked & _RECORDED:
         phase = _record_setup(item, phase)
@@ -119,6 +124,8 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
         phase = _timing.setup(item, phase, _of(item))
     if asked & _start_methods.MARKERS:
         phase = _start_methods.setup(item, phase)
+    if asked & _hang_run.ASKED:
+        phase = item.config.stash[_hang_run.key].setup(item, asked, phase)
     return (yield from item.config.stash[_blocking_key].setup(item, asked, phase))
 
 
@@ -132,6 +139,8 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
         phase = _timing.call(item, phase, _of(item))
     if asked & _start_methods.MARKERS:
         phase = _start_methods.call(item, phase)
+    if asked & _hang_run.ASKED:
+        phase = item.config.stash[_hang_run.key].call(phase)
     return (yield from item.config.stash[_blocking_key].call(phase))
 
 
@@ -145,6 +154,8 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
         phase = _timing.teardown(item, phase)
     if asked & _start_methods.MARKERS:
         phase = _start_methods.teardown(item, phase)
+    if asked & _hang_run.ASKED:
+        phase = item.config.stash[_hang_run.key].teardown(phase)
     return (yield from item.config.stash[_blocking_key].teardown(phase))
 
 
@@ -205,6 +216,10 @@ def pytest_runtest_makereport(
     report = yield
     if item.stash[_asked_key] & _start_methods.MARKERS:
         _start_methods.attach(item, report)
+    if call.excinfo is not None:
+        text = item.config.stash[_hang_run.key].take_text()
+        if text is not None:
+            _hang_run.add_to(report, text)
     if call.excinfo is None and not item.stash[_asked_key] & _RECORDED:
         return report
     if call.excinfo is not None and isinstance(call.excinfo.value, (ConcurrencyError, ConcurrencyWarning)):
@@ -250,6 +265,7 @@ def _show_as_text(report: pytest.TestReport, excinfo: pytest.ExceptionInfo[BaseE
     raised_here = str(excinfo.traceback[-1].path) in (
         __file__,
         _timing.__file__,
+        _hang_run.__file__,
         _blocking_run.__file__,
         _warning.__file__,
     )

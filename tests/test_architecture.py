@@ -27,9 +27,11 @@ ROOMS: dict[str, set[str]] = {
     "_settings": set(),
     "_markers": set(),
     "_places": {"_trace"},
-    "_judge": {"_trace"},
-    "_show": {"_trace", "_judge"},
+    "_hang": {"_trace"},
+    "_judge": {"_trace", "_hang"},
+    "_show": {"_trace", "_hang", "_judge"},
     "_record": {"_trace", "_places", "_originals", "_sequence", "_imports", "_patching", "_frames"},
+    "_autopsy": {"_trace", "_hang", "_places", "_patching", "_frames", "_record"},
     "_blocking": {
         *("_trace", "_places", "_originals", "_sequence", "_imports", "_patching", "_frames"),
         *("_errors", "_settings"),
@@ -38,7 +40,10 @@ ROOMS: dict[str, set[str]] = {
     "_inheritance": {"_trace", "_places", "_imports", "_patching"},
 }
 # What has to do with the run that pytest does; everything else can be used and tested without it.
-MEETS_PYTEST = {"plugin", "_settings", "_errors", "_timing", "_reporting", "_warning", "_start_methods"}
+MEETS_PYTEST = {
+    *("plugin", "_settings", "_errors", "_timing", "_reporting", "_warning"),
+    *("_start_methods", "_hang_run"),
+}
 LOOPS = {"asyncio", "trio", "anyio", "uvloop", "gevent", "tornado"}
 RUNS_ON = {"tornado": "asyncio"}
 # Imports the loops' libraries in functions that run when the program under test has imported them.

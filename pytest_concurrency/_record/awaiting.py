@@ -89,7 +89,7 @@ def suspension(coroutine: Any) -> Suspension:
     root = ""
     in_library = False
     chain: list[weakref.ref[Any]] = []
-    for each, frame in _frames(coroutine):
+    for each, frame in frames_of(coroutine):
         path = frame.f_code.co_filename
         root = root or path
         if owner(path) == "user":
@@ -140,7 +140,7 @@ def _frame(coroutine: Any) -> FrameType | None:
     return None
 
 
-def _frames(coroutine: Any) -> list[tuple[Any, FrameType]]:
+def frames_of(coroutine: Any) -> list[tuple[Any, FrameType]]:
     """Return *coroutine* and what it awaits, with their frames, outermost first."""
     frames: list[tuple[Any, FrameType]] = []
     while coroutine is not None and len(frames) < 200:
@@ -161,7 +161,7 @@ def _frames(coroutine: Any) -> list[tuple[Any, FrameType]]:
 
 def codes(coroutine: Any) -> list[CodeType]:
     """Return the code of *coroutine* and of what it awaits, outermost first."""
-    return [frame.f_code for _, frame in _frames(coroutine)]
+    return [frame.f_code for _, frame in frames_of(coroutine)]
 
 
 def _driven(frame: FrameType | None) -> Any:
