@@ -25,7 +25,7 @@ class Lane:
 
     __slots__ = (
         *("_clocks", "_on_late", "backend", "began", "closed", "in_thread", "known", "known_open", "last", "marked"),
-        *("loop", "native", "paused", "reading", "running", "samples", "thread"),
+        *("loop", "native", "paused", "reading", "running", "samples", "thread", "wake"),
     )
 
     def __init__(self, backend: str, loop: Any, clocks: ThreadClocks, on_late: Callable[..., None]) -> None:
@@ -49,6 +49,8 @@ class Lane:
         self.last: Any = None
         self.closed: Reading | None = None
         """Of a hub: the clocks when its thread was seen outside any greenlet, which ends the turn."""
+        self.wake: Callable[[], None] | None = None
+        """Starts the sampler again, where a fork has ended it."""
         self.paused = 0
         """Of a hub: how many looks have found the thread outside any greenlet, in the middle of a turn."""
         self._clocks = clocks
@@ -57,6 +59,8 @@ class Lane:
     def refresh(self) -> None:
         """Read the kernel's clocks: the reading that stands for the turn's beginning is too old."""
         self.reading = self._clocks.read()
+        if self.wake is not None:
+            self.wake()
 
     def add(self, sample: Sample) -> None:
         """Put down what the sampler saw."""

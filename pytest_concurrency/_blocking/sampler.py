@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from .lanes import Lane
 
 _EVERY = 0.005
+_COUNTS_LATE = (3, 12) <= sys.version_info < (3, 14)
+"""These versions warn of a fork by the threads that are there when all hooks have been called after it."""
 _LINGER = 40
 """Looks without any loop after which the thread ends; a suite that runs a loop per test keeps one thread."""
 _LEFT = 400
@@ -60,6 +62,7 @@ class Sampler:
     def add(self, lane: Lane) -> None:
         """Look at this lane too."""
         self._lanes[id(lane)] = lane
+        lane.wake = None
         if self._stop is None and not self.failed:
             self._start()
 
@@ -109,6 +112,18 @@ class Sampler:
 
     def resume(self) -> None:
         """Go on where `stop` interrupted."""
+        lanes = tuple(self._lanes.values())
+        if lanes and not self.failed:
+            if _COUNTS_LATE and all(lane.backend != "uvloop" for lane in lanes):
+                # With the next turn of a loop, once it has counted.
+                for lane in lanes:
+                    lane.wake = self._wake
+            else:
+                self._start()
+
+    def _wake(self) -> None:
+        for lane in tuple(self._lanes.values()):
+            lane.wake = None
         if self._lanes and not self.failed:
             self._start()
 
