@@ -3,7 +3,7 @@
 Run it with `python benchmarks/virtual_time.py [--tasks 10000] [--sleeps 100] [--rounds 3]`. Two kinds of work, an hour
 of virtual time each. *in step*: all tasks sleep for the same 36 s, again and again, so that time jumps once for all of
 them. *each at its own instant*: the same with fewer tasks, no two of which ever wake at once, so that every sleep is a
-jump. You will see the least real seconds of the rounds, which take turns, and the ratio to the library of the same
+jump. You will see the least CPU seconds of the rounds, which take turns, and the ratio to the library of the same
 event loop; below 1 we are the faster one. looptime and trio are measured where they are installed.
 """
 
@@ -14,7 +14,7 @@ import asyncio
 import gc
 import importlib.metadata
 import importlib.util
-from time import perf_counter
+from time import process_time
 from typing import TYPE_CHECKING, Any
 
 from pytest_concurrency._virtual_time import VirtualClock
@@ -101,11 +101,11 @@ PAIRS: list[tuple[str, Callable[[Work], float], str, Callable[[Work], float], st
 
 
 def timed(run: Callable[[Work], float], work: Work) -> float:
-    """Return the real seconds that *run* takes, and see to it that it did the work."""
+    """Return the CPU seconds that *run* takes (all that it takes), and see to it that it did the work."""
     gc.collect()
-    began = perf_counter()
+    began = process_time()
     passed = run(work)
-    took = perf_counter() - began
+    took = process_time() - began
     tasks, sleeps, in_step = work
     expected = HOUR if in_step else HOUR - HOUR / sleeps / (tasks + 1)
     if abs(passed - expected) > 0.01:

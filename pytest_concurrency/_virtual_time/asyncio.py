@@ -7,6 +7,7 @@ where it waits, and a clock resolution so fine that only timers of one instant f
 from __future__ import annotations
 
 import asyncio
+import heapq
 import inspect
 import math
 import sys
@@ -34,6 +35,9 @@ _FINEST = 1e-9
 
 _NEVER_DUE = -1e9
 """A time at which no timer is due. Not minus infinity: from that a loop cannot count on."""
+
+_FEW = 16
+"""So many timers of one instant are taken one by one before the rest are taken all at once."""
 
 
 @contextmanager
@@ -109,7 +113,7 @@ def _cannot(loop: Any) -> str:
 
 
 class _Numbered(events.TimerHandle):
-    """A timer that fires after those that were set before it for the same time: a heap alone does not keep order."""
+    """A timer that knows which were set before it: a heap alone does not keep the order of equal times."""
 
     __slots__ = ("_number",)
 
@@ -119,14 +123,6 @@ class _Numbered(events.TimerHandle):
         # In debug mode the loop takes off its own frame, and not this one.
         if traceback := getattr(self, "_source_traceback", None):
             del traceback[-1]
-
-    def __lt__(self, other: object) -> Any:
-        if type(other) is not _Numbered:
-            return super().__lt__(other)  # type: ignore[operator]
-        mine, theirs = self._when, other._when  # type: ignore[attr-defined]
-        return mine < theirs or (mine == theirs and self._number < other._number)
-
-    __hash__ = events.TimerHandle.__hash__
 
 
 _numbers = count()
@@ -223,6 +219,30 @@ def _is_outermost(task: Any) -> bool:
     """Tell whether `run_until_complete` waits for *task*."""
     callbacks = getattr(task, "_callbacks", None) or ()
     return any(getattr(each[0], "__name__", "") == "_run_until_complete_cb" for each in callbacks)
+
+
+def _make_ready(loop: Any, limit: float) -> None:
+    """Put the timers before *limit* among what is ready in the order in which they were set, if there are several."""
+    heap = loop._scheduled
+    if not any(timer._when < limit for timer in heap[1:3]):
+        # The loop takes the only one itself.
+        return
+    due: list[Any] = []
+    while heap and heap[0]._when < limit and len(due) < _FEW:
+        due.append(heapq.heappop(heap))
+    if heap and heap[0]._when < limit:
+        # Faster than one by one, where most of them are due.
+        due += [timer for timer in heap if timer._when < limit]
+        heap[:] = [timer for timer in heap if timer._when >= limit]
+        heapq.heapify(heap)
+    due.sort(key=_number)
+    for timer in due:
+        timer._scheduled = False
+    loop._ready.extend(due)
+
+
+def _number(timer: Any) -> int:
+    return getattr(timer, "_number", -1)
 
 
 class LoopClock:
@@ -335,8 +355,9 @@ class LoopClock:
             self._due_before = _NEVER_DUE
         elif self._line.reach(when):
             # The loop takes timers before `time() + resolution`; so fine a step must not vanish in a large float.
-            self._loop._clock_resolution = max(_FINEST, math.ulp(when))
+            self._loop._clock_resolution = finest = max(_FINEST, math.ulp(when))
             self._due_before = when
+            _make_ready(self._loop, when + finest)
 
     def release(self, loop: Any) -> None:
         """Give the loop its own clock back; one that virtual time has carried ahead never falls behind it."""
