@@ -34,7 +34,7 @@ def attach(report: pytest.TestReport, session: Session, root: str) -> None:
     setattr(report, ENTRY, entry)
 
 
-_ERRORS = {"must_not_block": "BlockingError", "must_finish_within": "DeadlineError"}
+_ERRORS = {"must_not_block": "BlockingError", "must_finish_within": "DeadlineError", "must_not_leak": "LeakError"}
 """Markers that are judged where no session is needed, and what they raise."""
 
 

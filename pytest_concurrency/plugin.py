@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from . import _blocking_run, _markers, _settings, _timing, _warning
+from . import _blocking_run, _leaks_run, _markers, _settings, _timing, _warning
 from ._errors import ConcurrencyError, ConcurrencyWarning
 
 if TYPE_CHECKING:
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 _settings_key = pytest.StashKey[_settings.Settings]()
 _session_key = pytest.StashKey["Session"]()
 _blocking_key = pytest.StashKey[_blocking_run.BlockingRun]()
+_leaks_key = pytest.StashKey[_leaks_run.LeaksRun]()
 _asked_key = pytest.StashKey[frozenset[str]]()
 
-_MARKERS = _markers.NAMES | _timing.MARKERS | _blocking_run.MARKERS
+_MARKERS = _markers.NAMES | _timing.MARKERS | _blocking_run.MARKERS | _leaks_run.MARKERS
 _FIXTURES = frozenset({"concurrency", "virtual_clock"})
 _RECORDED = _markers.NAMES | {"concurrency", "report"}
 
@@ -60,7 +61,11 @@ def pytest_configure(config: pytest.Config) -> None:
     for plugin, name in ((blocking.baseline, "baseline"), (blocking.rules, "rules")):
         if plugin is not None:
             config.pluginmanager.register(plugin, f"pytest_concurrency_{name}")
-    for line in (*_markers.DOCS, *_timing.DOCS, *_blocking_run.DOCS):
+    leaks = config.stash[_leaks_key] = _leaks_run.LeaksRun()
+    config.add_cleanup(leaks.stop)
+    leaks.session_of, leaks.page_of = blocking.session_of, _page
+    leaks.configure(settings.leaks, config)
+    for line in (*_markers.DOCS, *_timing.DOCS, *_blocking_run.DOCS, *_leaks_run.DOCS):
         config.addinivalue_line("markers", line)
 
 
@@ -98,6 +103,9 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
         phase = _record_setup(item, phase)
     if asked & _timing.ASKED:
         phase = _timing.setup(item, phase)
+    leaks = item.config.stash[_leaks_key]
+    if leaks.is_on or asked & _leaks_run.ASKED:
+        phase = leaks.setup(item, asked, phase)
     return (yield from item.config.stash[_blocking_key].setup(item, asked, phase))
 
 
@@ -109,6 +117,9 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
         phase = _record_call(item, phase)
     if asked & _timing.ASKED:
         phase = _timing.call(item, phase)
+    leaks = item.config.stash[_leaks_key]
+    if leaks.is_on or asked & _leaks_run.ASKED:
+        phase = leaks.call(phase)
     return (yield from item.config.stash[_blocking_key].call(phase))
 
 
@@ -120,6 +131,9 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
         phase = _record_teardown(item, phase)
     if asked & _timing.ASKED:
         phase = _timing.teardown(item, phase)
+    leaks = item.config.stash[_leaks_key]
+    if leaks.is_on or asked & _leaks_run.ASKED:
+        phase = leaks.teardown(phase)
     return (yield from item.config.stash[_blocking_key].teardown(phase))
 
 
@@ -218,6 +232,7 @@ def _show_as_text(report: pytest.TestReport, excinfo: pytest.ExceptionInfo[BaseE
         __file__,
         _timing.__file__,
         _blocking_run.__file__,
+        _leaks_run.__file__,
         _warning.__file__,
     )
     if not raised_here or report.outcome != "failed":
