@@ -121,7 +121,8 @@ class LeaksRun:
         from ._leaks.owner import Owner, current
 
         scope = fixturedef.scope
-        mine = Owner(f"{scope} fixture {fixturedef.argname!r}" if scope != "function" else f"fixture {fixturedef.argname!r}")
+        wide = f"{scope} " if scope != "function" else ""
+        mine = Owner(f"{wide}fixture {fixturedef.argname!r}")
         self._fixtures[fixturedef] = mine
         if scope == "function":
             self._test.own.add(mine)
@@ -232,17 +233,17 @@ class LeaksRun:
         return found
 
     def _goes_on(self, test: _Test, left: Left) -> bool:
-        """Tell whether a fixture that lives on holds what the test started: then it is asked for at that fixture's end."""
+        """Tell whether a fixture that lives on holds what the test started: it is asked for when that ends."""
         if left.owner not in test.own or self._watch is None or left.key is None:
             return False
         from ._leaks.reach import reaches
 
         for fixture, owner in self._fixtures.items():
             result = fixture.cached_result
-            if owner not in test.own and owner in self._ends_something and result is not None:
-                if reaches([result[0]], left.key):
-                    self._watch.move(left.key, owner)
-                    return True
+            lives_on = owner not in test.own and owner in self._ends_something and result is not None
+            if lives_on and reaches([result[0]], left.key):
+                self._watch.move(left.key, owner)
+                return True
         return False
 
     def _counts(self, test: _Test, leak: Leak) -> bool:

@@ -43,7 +43,7 @@ def parse_rule(text: str) -> Rule:
         ValueError: It stands for neither.
     """
     given = text.strip()
-    expected = "expected a name such as Thread-* or shop.worker, package.module:function, or a path such as src/shop/*.py"
+    expected = "expected a name such as Thread-*, package.module:function, or a path such as src/shop/*.py"
     if not given:
         raise ValueError(f"{text!r} does not say what may be left behind: {expected}")
     is_place = ":" in given or "/" in given or given.endswith(".py")

@@ -86,7 +86,8 @@ class Loops(Source):
         return close
 
     def _closing(self, loop: Any) -> None:
-        self.watch.tasks.loop_ends(loop, "still pending when its event loop was closed")
+        if self.watch.tasks is not None:
+            self.watch.tasks.loop_ends(loop, "still pending when its event loop was closed")
         for key, record in tuple(self._sockets.items()):
             thing = record.thing()
             if thing is not None and _loop_of(thing) is loop:
@@ -113,7 +114,8 @@ class Loops(Source):
 
     def _never_closed(self, key: int) -> None:
         record = self._loops.pop(key, None)
-        self.watch.tasks.loop_gone(key)
+        if self.watch.tasks is not None:
+            self.watch.tasks.loop_gone(key)
         if record is not None:
             self.watch.add(record.owner, _loop_leak(record, "dropped without being closed"))
 
@@ -171,10 +173,10 @@ def _loop_leak(record: _Record, state: str) -> Leak:
 
 
 def _socket_leak(thing: Any, record: _Record) -> Leak:
+    state = "left open on its event loop"
     return Leak(
-        "socket", _socket_name(thing), line_of(record.made), what=type(thing).__name__, state="left open on its event loop",
-        made=record.made,
-    )  # fmt: skip
+        "socket", _socket_name(thing), line_of(record.made), what=type(thing).__name__, state=state, made=record.made
+    )
 
 
 def _loop_of(thing: Any) -> Any:

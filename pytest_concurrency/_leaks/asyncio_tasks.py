@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator
     from contextlib import ExitStack
 
+    from .asyncio_loops import Loops
     from .owner import Owner
+    from .watch import Watch
 
 _TASKS_TELL_THEIR_CONTEXT = sys.version_info >= (3, 12)
 
@@ -38,6 +40,10 @@ class Tasks(Source):
     What is done for every single task is one entry in a list, since programs make many. Who a task belongs to stands in
     its context, and where it was made in its coroutine's origin.
     """
+
+    def __init__(self, watch: Watch, loops: Loops) -> None:
+        super().__init__(watch)
+        self._loops = loops
 
     def install(self, undo: ExitStack) -> None:
         self._fresh: dict[int, list[asyncio.Task[Any]]] = {}
@@ -71,7 +77,7 @@ class Tasks(Source):
 
         def make(original: Callable[..., Any]) -> Callable[..., Any]:
             @functools.wraps(original)
-            def tearDown(case: Any) -> None:  # noqa: N802  # unittest's name
+            def tearDown(case: Any) -> None:  # unittest's name
                 with self.watch.guarded():
                     self.loop_ends(case.io_loop.asyncio_loop, "still pending when its event loop ended")
                 with self.watch.generators.loop_is_ending():
@@ -128,7 +134,7 @@ class Tasks(Source):
             # Where it refuses, it will refuse the task too.
             loop.call_soon(self._look_at_fresh, loop, fresh)
             self._fresh[id(loop)] = fresh
-            self.watch.loops.known.add(loop)
+            self._loops.known.add(loop)
         return fresh
 
     def _look_at_fresh(self, loop: Any, fresh: list[asyncio.Task[Any]]) -> None:
@@ -175,7 +181,7 @@ class Tasks(Source):
 
     def left(self, of: Container[Owner]) -> Iterator[Left]:
         current = _current_task()
-        for loop in tuple(self.watch.loops.known):
+        for loop in tuple(self._loops.known):
             if loop.is_closed():
                 continue
             for task in _pending(loop):

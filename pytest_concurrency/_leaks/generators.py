@@ -52,7 +52,8 @@ class Generators(Source):
             record = self._records.pop(id(generator), None)
             # What a task holds that is cancelled with its loop is told with the task.
             if record is not None and not self._ending:
-                self.watch.add(self.watch.owner_of(generator, record.owner), _leak(generator, record, "dropped before its end"))
+                leak = _leak(generator, record, "dropped before its end")
+                self.watch.add(self.watch.owner_of(generator, record.owner), leak)
 
     @contextmanager
     def loop_is_ending(self) -> Iterator[None]:

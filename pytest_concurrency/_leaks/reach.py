@@ -33,7 +33,7 @@ def reaches(roots: Iterable[Any], thing: Any) -> bool:
 def _held_by(thing: Any) -> list[Any]:
     if isinstance(thing, FunctionType):
         # Not its globals, through which everything can be got at.
-        return [cell for cell in thing.__closure__ or ()]
+        return list(thing.__closure__ or ())
     if isinstance(thing, dict) and "__builtins__" in thing:
         return []
     return gc.get_referents(thing)

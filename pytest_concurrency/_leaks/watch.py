@@ -8,7 +8,7 @@ import os
 import weakref
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._imports import when_imported
 from .coroutines import Coroutines
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .owner import Owner
     from .source import Left, Source
 
+T = TypeVar("T")
 # What runs beside us gets this long to end, in growing pauses, as Go's goleak does: under half a second in all.
 _PAUSES = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128)
 
@@ -74,7 +75,8 @@ class Watch:
         from .asyncio_loops import Loops
         from .asyncio_tasks import Tasks
 
-        self.loops, self.tasks = Loops(self), Tasks(self)
+        self.loops = Loops(self)
+        self.tasks = Tasks(self, self.loops)
         for source in (self.tasks, self.loops):
             source.install(self._undo)
             self._sources.append(source)
@@ -108,7 +110,7 @@ class Watch:
 
     # What is seen
 
-    def owner_of(self, thing: Any, owner: Owner | None) -> Owner | None:
+    def owner_of(self, thing: Any, owner: T) -> Owner | T:
         """Return who answers for *thing*, which *owner* started: somebody may have taken it over."""
         return self._moved.get(thing, owner) if self._moved and thing is not None else owner
 

@@ -1,4 +1,4 @@
-"""The words about what a test left behind: what, who made it, where it is now, and how to end it. Every text has a test."""
+"""The words about what a test left behind: what, who made it, where it is now, how to end it. Every text has a test."""
 
 from __future__ import annotations
 
@@ -84,15 +84,15 @@ def failure_text(found: Sequence[Finding], page: Page) -> str:
     if len(kinds) == 1:
         paragraphs.append(page.wrapped(f"To end it: {_WAYS_OUT[next(iter(kinds))]}."))
     else:
-        ways = [page.wrapped(f"To end a {_NOUNS[kind].split()[-1] if kind != 'exception' else 'failed task'}: {_WAYS_OUT[kind]}.") for kind in kinds]
-        paragraphs.append("\n".join(ways))
+        paragraphs.append("\n".join(page.wrapped(f"{_NOUNS[kind].capitalize()}: {_WAYS_OUT[kind]}.") for kind in kinds))
     paragraphs.append(page.wrapped(_ALLOW))
     return "\n\n".join(paragraphs)
 
 
 def _headline(found: Sequence[Finding], page: Page) -> str:
     first = found[0].leak
-    at = f", {_MAKING[first.kind]} at {page.file(first.place.file)}:{first.place.line}" if first.place is not None else ""
+    place = first.place
+    at = f", {_MAKING[first.kind]} at {page.file(place.file)}:{place.line}" if place is not None else ""
     numbers: dict[str, int] = {}
     for finding in found:
         numbers[finding.leak.kind] = numbers.get(finding.leak.kind, 0) + finding.count
