@@ -240,8 +240,8 @@ class LeaksRun:
 
         for fixture, owner in self._fixtures.items():
             result = fixture.cached_result
-            lives_on = owner not in test.own and owner in self._ends_something and result is not None
-            if lives_on and reaches([result[0]], left.key):
+            lives_on = owner not in test.own and owner in self._ends_something
+            if lives_on and result is not None and reaches([result[0]], left.key):
                 self._watch.move(left.key, owner)
                 return True
         return False

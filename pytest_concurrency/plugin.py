@@ -206,12 +206,14 @@ def _attach(item: pytest.Item, call: pytest.CallInfo[None], session: Session, re
     settings = item.config.stash[_settings_key]
     from . import _reporting
 
+    error = call.excinfo.value if call.excinfo is not None else None
     if call.when == "call":
-        error = call.excinfo.value if call.excinfo is not None else None
         _reporting.note_verdicts(session, item.stash[_asked_key], error)
         if settings.timeline:
             _reporting.attach_timeline(report, session)
     elif settings.reports:
+        if "must_not_leak" in item.stash[_asked_key]:
+            _reporting.note_late_leak(session, error)
         _reporting.attach(report, session, str(item.config.rootpath))
 
 

@@ -63,6 +63,13 @@ class Threads(Source):
             reference = weakref.ref(pool) if pool is not None else None
             self._records.append(_Record(weakref.ref(thread), mine, makers_of(frame), reference))
 
+    def adopt(self, mine: Owner, made: tuple[Maker, ...]) -> None:
+        """Take down that the thread that runs here, an older one of a pool, works for *mine* from now on."""
+        thread = threading.current_thread()
+        self._records = [record for record in self._records if record.thread() is not thread]
+        self._records.append(_Record(weakref.ref(thread), mine, made, None))
+        owners.current.set(mine)
+
     def _run(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
         def _bootstrap_inner(thread: threading.Thread) -> Any:
@@ -77,6 +84,8 @@ class Threads(Source):
 
     def left(self, of: Container[Owner]) -> Iterator[Left]:
         self._records = [record for record in self._records if _is_alive(record)]
+        if not self._records:
+            return
         frames = current_frames()
         for record in self._records:
             thread = record.thread()

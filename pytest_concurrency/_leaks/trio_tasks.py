@@ -1,4 +1,4 @@
-"""Trio's system tasks that a test spawned: no nursery of its own waits for them. And its async generators."""
+"""Trio's system tasks that a test spawned: no nursery of its own waits for them. Its async generators and its threads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from inspect import CORO_CREATED, getcoroutinestate
 from typing import TYPE_CHECKING, Any
 
-from trio._core import _asyncgens, _run
+from trio._core import _asyncgens, _run, _thread_cache
 
 from .._patching import patched
 from .._record.awaiting import suspension
@@ -42,6 +42,8 @@ class SystemTasks(Source):
         undo.enter_context(patched(_run.Runner, "spawn_system_task", self._spawn))
         undo.enter_context(patched(_run.Runner, "task_exited", self._exited))
         undo.enter_context(patched(_asyncgens.AsyncGenerators, "install_hooks", self._install_hooks))
+        undo.enter_context(patched(_thread_cache.ThreadCache, "start_thread_soon", self._start_thread))
+        undo.enter_context(patched(_asyncgens, "name_asyncgen", self._name))
         undo.enter_context(patched(_asyncgens.AsyncGenerators, "finalize_remaining", self._finalize))
 
     def _spawn(self, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -89,6 +91,26 @@ class SystemTasks(Source):
     def forget(self, of: Container[Owner]) -> None:
         self._records = [record for record in self._records if record.owner not in of]
 
+    # Threads, which are used again
+
+    def _start_thread(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def start_thread_soon(cache: Any, fn: Callable[[], Any], *args: Any, **kwargs: Any) -> Any:
+            mine = owners.current.get()
+            if mine is None:
+                return original(cache, fn, *args, **kwargs)
+            made = makers_of(sys._getframe(1))
+
+            @functools.wraps(fn, updated=())
+            def job() -> Any:
+                with self.watch.guarded():
+                    self.watch.threads.adopt(mine, made)
+                return fn()
+
+            return original(cache, job, *args, **kwargs)
+
+        return start_thread_soon
+
     # Generators
 
     def _install_hooks(self, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -99,8 +121,8 @@ class SystemTasks(Source):
             original(hooks, runner)
             self.watch.saw_loop = True
             installed = sys.get_asyncgen_hooks()
-            first, last = installed.firstiter, installed.finalizer
-            if first is None or last is None:
+            first = installed.firstiter
+            if first is None:
                 return
 
             def firstiter(generator: Any) -> None:
@@ -109,13 +131,19 @@ class SystemTasks(Source):
                     generators.begun(generator, runner)
                 first(generator)
 
-            def finalizer(generator: Any) -> None:
-                generators.collected(generator)
-                last(generator)
-
-            sys.set_asyncgen_hooks(firstiter, finalizer)
+            sys.set_asyncgen_hooks(firstiter=firstiter)
 
         return install_hooks
+
+    def _name(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def name_asyncgen(generator: Any) -> Any:
+            # Not around trio's finalizer: that issues a warning at the line of whoever calls it.
+            if sys._getframe(1).f_code.co_name == "finalizer":
+                self.watch.generators.collected(generator)
+            return original(generator)
+
+        return name_asyncgen
 
     def _finalize(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)

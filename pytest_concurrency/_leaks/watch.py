@@ -57,8 +57,9 @@ class Watch:
         """There is no loop to watch as long as nobody has imported asyncio."""
         self.executors = Executors(self)
         self.generators = Generators(self)
+        self.threads = Threads(self)
         self._sources: list[Source] = [
-            self.executors, self.generators, Coroutines(self), Threads(self), Processes(self),
+            self.executors, self.generators, self.threads, Coroutines(self), Processes(self),
         ]  # fmt: skip
 
     # On and off
