@@ -95,7 +95,7 @@ def main() -> None:
         suite(path)
         added = []
         for turn in range(arguments.rounds):
-            ways = {mode: 0.0 for mode in ("off", "fail")}
+            ways = dict.fromkeys(("off", "fail"), 0.0)
             for mode in sorted(ways, reverse=turn % 2 == 1):
                 ways[mode] = suite(path, f"--leaks={mode}")
             added.append((ways["fail"] - ways["off"]) / arguments.tests * 1000)
