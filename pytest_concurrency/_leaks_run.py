@@ -222,7 +222,7 @@ class LeaksRun:
                 if self._goes_on(test, left):
                     continue
                 if watch.tasks is not None and left.leak.kind == "task":
-                    watch.tasks.is_told(left.key)
+                    watch.tasks.tell(left.key)
                 found.append(left.leak)
             watch.forget(owners)
         session = self.session_of(test.item)

@@ -7,7 +7,6 @@ import functools
 import os
 import sys
 import traceback
-import weakref
 from asyncio import base_events, runners
 from contextlib import suppress
 from inspect import CORO_CREATED, getcoroutinestate, iscoroutine
@@ -49,7 +48,8 @@ class Tasks(Source):
         self._fresh: dict[int, list[asyncio.Task[Any]]] = {}
         # A task before 3.12 does not show its context. One that is made at the place of another takes its entry.
         self._owners: dict[int, Owner | None] = {}
-        self._told: weakref.WeakSet[Any] = weakref.WeakSet()
+        # By `id` and name: the collector breaks weak references to a task before that says its last words.
+        self._told: dict[int, str] = {}
         base = base_events.BaseEventLoop
         undo.enter_context(patched(base, "create_task", self._create_task))
         undo.enter_context(patched(base, "call_exception_handler", self._handle_exception))
@@ -143,11 +143,13 @@ class Tasks(Source):
                 del self._fresh[id(loop)]
             self.watch.saw_loop = True
             for task in fresh:
+                if self._is_told(task):
+                    continue
                 if getattr(task, "_must_cancel", False) and not task.done() and _never_began(task):
                     leak = _cancelled_leak(task)
                     # A library that stops what it has just started knows what it does.
                     if line_of(leak.made) is not None:
-                        self._told.add(task)
+                        self.tell(task)
                         self.watch.add(self.owner_of(task), leak)
 
     def owner_of(self, task: Any) -> Owner | None:
@@ -174,8 +176,8 @@ class Tasks(Source):
         """Take down what is pending on *loop*, which nothing will wait for any more."""
         self._fresh.pop(id(loop), None)
         for task in _pending(loop):
-            if task not in self._told:
-                self._told.add(task)
+            if not self._is_told(task):
+                self.tell(task)
                 self.watch.add(self.owner_of(task), _leak(task, state))
 
     def loop_gone(self, key: int) -> None:
@@ -189,13 +191,17 @@ class Tasks(Source):
                 continue
             for task in _pending(loop):
                 mine = self.owner_of(task)
-                if mine is None or mine not in of or task in self._told or _is_below(task, current):
+                if mine is None or mine not in of or self._is_told(task) or _is_below(task, current):
                     continue
                 yield Left(task, mine, _leak(task, "still pending"))
 
-    def is_told(self, task: Any) -> None:
+    def tell(self, task: Any) -> None:
         """Say that a task has been reported."""
-        self._told.add(task)
+        self._told[id(task)] = _name(task)
+
+    def _is_told(self, task: Any) -> bool:
+        # A future has no name, and says its last word only once.
+        return self._told.get(id(task)) == _name(task)
 
     # What a loop complains of
 
@@ -211,14 +217,13 @@ class Tasks(Source):
     def _complaint(self, context: dict[str, Any]) -> None:
         message = str(context.get("message", ""))
         future = context.get("task") or context.get("future")
-        if future is None or future in self._told:
+        if future is None or self._is_told(future):
             return
         mine = self.owner_of(future) if isinstance(future, asyncio.Task) else owners.current.get()
         if message.startswith("Task was destroyed but it is pending"):
-            self._told.add(future)
+            self.tell(future)
             self.watch.add(mine, _leak(future, "destroyed while it was pending"))
         elif message.endswith("exception was never retrieved"):
-            self._told.add(future)
             self.watch.add(mine, _exception_leak(future, context.get("exception")))
 
     # Generators
@@ -246,6 +251,10 @@ class Tasks(Source):
             return original(loop)
 
         return shutdown_asyncgens
+
+
+def _name(future: Any) -> str:
+    return future.get_name() if isinstance(future, asyncio.Task) else ""
 
 
 def _current_task() -> asyncio.Task[Any] | None:
@@ -327,7 +336,7 @@ def _exception_leak(future: Any, error: BaseException | None) -> Leak:
         Place(os.path.abspath(frame.filename), frame.lineno or 0, frame.name)
         for frame in traceback.extract_tb(error.__traceback__ if error is not None else None)
     )
-    name = future.get_name() if isinstance(future, asyncio.Task) else type(future).__name__
+    name = _name(future) or type(future).__name__
     text = "".join(traceback.format_exception_only(error)).strip() if error is not None else ""
     place = place_made(coroutine, made) if coroutine is not None else None
     return Leak("exception", name, place, what=text, state="raised, and nobody looked", stack=stack, made=made)
