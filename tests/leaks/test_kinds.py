@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from typing import TYPE_CHECKING
@@ -558,3 +559,219 @@ def test_processes(method: str, left: Left) -> None:
         "test_pool_of_processes": "executor Pool, made at test_it.py:L",
         "test_executor_of_processes": "executor ProcessPoolExecutor, made at test_it.py:L",
     }
+
+
+@pytest.mark.skipif(not hasattr(os, "waitid"), reason="this system does not say without waiting")
+def test_without_waitid_what_runs_is_still_seen(left: Left) -> None:
+    found = left(
+        """
+        import os
+        import subprocess
+        import sys
+
+        del os.waitid
+        kept = []
+
+        def test_runs():
+            kept.append(subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE))
+
+        def test_end_it():
+            kept.pop().communicate(b"\\n")
+        """
+    )
+
+    assert found.keys() == {"test_runs"}
+
+
+RUNNER = """
+import asyncio
+import pytest
+{imports}
+
+async def worker():
+    await asyncio.Event().wait()
+
+{tests}
+"""
+RUNNERS = {
+    "pytest-asyncio": (
+        "pytest_asyncio",
+        "",
+        """
+@pytest.mark.asyncio
+async def test_leaks():
+    asyncio.create_task(worker())
+    await asyncio.sleep(0)
+
+@pytest.mark.asyncio
+async def test_clean():
+    await asyncio.to_thread(int)
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_leaks_on_a_loop_that_lives_on():
+    asyncio.create_task(worker())
+    await asyncio.sleep(0)
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_clean_after_it():
+    await asyncio.to_thread(int)
+
+import pytest_asyncio
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server():
+    task = asyncio.create_task(worker())
+    yield
+    task.cancel()
+
+@pytest_asyncio.fixture
+async def ending():
+    tasks = []
+    yield tasks
+    for task in tasks:
+        task.cancel()
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_clean_with_a_server(server):
+    await asyncio.sleep(0)
+
+@pytest.mark.asyncio
+async def test_clean_by_its_fixture(ending):
+    ending.append(asyncio.create_task(worker()))
+    await asyncio.sleep(0)
+
+@pytest.mark.asyncio
+async def test_leaks_beside_its_fixture(ending):
+    asyncio.create_task(worker())
+    await asyncio.sleep(0)
+""",
+        {"test_leaks", "test_leaks_on_a_loop_that_lives_on", "test_leaks_beside_its_fixture"},
+    ),
+    "anyio's plugin": (
+        "anyio",
+        "import anyio",
+        """
+@pytest.fixture(scope="module", params=["asyncio", "trio"])
+def anyio_backend(request):
+    return request.param
+
+@pytest.fixture(scope="module")
+async def server(anyio_backend):
+    async with anyio.create_task_group() as group:
+        group.start_soon(anyio.sleep_forever)
+        yield
+        group.cancel_scope.cancel()
+
+@pytest.mark.anyio
+async def test_leaks(server, anyio_backend):
+    if anyio_backend == "trio":
+        import trio
+        trio.lowlevel.spawn_system_task(trio.sleep_forever)
+    else:
+        asyncio.create_task(worker())
+    await anyio.sleep(0)
+
+@pytest.mark.anyio
+async def test_clean(server):
+    await anyio.to_thread.run_sync(int)
+    async with anyio.create_task_group() as group:
+        group.start_soon(anyio.sleep, 0)
+""",
+        {"test_leaks[asyncio]", "test_leaks[trio]"},
+    ),
+    "pytest-trio": (
+        "pytest_trio",
+        "import trio",
+        """
+@pytest.mark.trio
+async def test_leaks(nursery):
+    trio.lowlevel.spawn_system_task(trio.sleep_forever)
+    await trio.testing.wait_all_tasks_blocked()
+
+@pytest.mark.trio
+async def test_clean(nursery):
+    nursery.start_soon(trio.sleep_forever)
+    await trio.to_thread.run_sync(int)
+
+import trio.testing
+""",
+        {"test_leaks"},
+    ),
+    "IsolatedAsyncioTestCase": (
+        "asyncio",
+        "import unittest",
+        """
+class TestCase(unittest.IsolatedAsyncioTestCase):
+    async def asyncSetUp(self):
+        self.task = asyncio.create_task(worker())
+
+    async def asyncTearDown(self):
+        self.task.cancel()
+
+    async def test_leaks(self):
+        asyncio.create_task(worker())
+        await asyncio.sleep(0)
+
+    async def test_clean(self):
+        await asyncio.to_thread(int)
+""",
+        {"TestCase.test_leaks"},
+    ),
+    "tornado": (
+        "tornado",
+        "from tornado.testing import AsyncTestCase, gen_test",
+        """
+class TestCase(AsyncTestCase):
+    @gen_test
+    async def test_leaks(self):
+        asyncio.create_task(worker())
+        await asyncio.sleep(0)
+
+    @gen_test
+    def test_clean(self):
+        yield asyncio.sleep(0)
+""",
+        {"TestCase.test_leaks"},
+    ),
+    "starlette": (
+        "starlette",
+        "from starlette.responses import PlainTextResponse",
+        """
+def ask(handle, backend):
+    pytest.importorskip("httpx")
+    from starlette.testclient import TestClient
+
+    async def app(scope, receive, send):
+        await handle()
+        await PlainTextResponse("yes")(scope, receive, send)
+
+    assert TestClient(app, backend=backend).get("/").text == "yes"
+
+def test_leaks():
+    async def handle():
+        asyncio.create_task(worker())
+    ask(handle, "asyncio")
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_clean(backend):
+    async def handle():
+        import anyio
+        await anyio.to_thread.run_sync(int)
+    ask(handle, backend)
+""",
+        {"test_leaks"},
+    ),
+}
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
+def test_under_every_runner(runner: str, left: Left) -> None:
+    module, imports, tests, leaks = RUNNERS[runner]
+    pytest.importorskip(module)
+    if module == "anyio":
+        pytest.importorskip("trio")
+
+    found = left(RUNNER.format(imports=imports, tests=tests))
+
+    assert found.keys() == leaks
+    assert {line.removeprefix("teardown: ").partition(" ")[0] for line in found.values()} == {"task"}
