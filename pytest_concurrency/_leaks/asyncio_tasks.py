@@ -313,7 +313,9 @@ def _cancelled_leak(task: Any) -> Leak:
 def _leak(task: Any, state: str) -> Leak:
     coroutine = task.get_coro()
     made = makers_by_origin(getattr(coroutine, "cr_origin", None))
-    name, what = task.get_name(), coroutine_name(coroutine) if coroutine is not None else ""
+    what = coroutine_name(coroutine) if coroutine is not None else ""
+    # 3.13 calls an eager task None where nobody has named it.
+    name = "a task" if task.get_name() == "None" else task.get_name()
     if _never_began(task):
         return Leak("task", name, place_made(coroutine, made), what=what, state=f"{state}; it never began", made=made)
     found = suspension(coroutine)

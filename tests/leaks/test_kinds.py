@@ -174,7 +174,7 @@ def plain(found: dict[str, str]) -> dict[str, str]:
     """Return *found* without what differs from run to run."""
     lines = {}
     for name, line in found.items():
-        line = re.sub(r"Task-\d+", "Task-N", re.sub(r"\.py:\d+", ".py:L", line))
+        line = re.sub(r"Task-\d+|a task(?= \()", "Task-N", re.sub(r"\.py:\d+", ".py:L", line))
         lines[name] = re.sub(r"\w+EventLoop", "Loop", re.sub(r"pid \d+", "pid P", line))
     return lines
 
