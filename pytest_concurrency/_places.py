@@ -120,11 +120,9 @@ def _place_at(code: CodeType, instruction: int) -> Place:
 _TORNADO = "handle_yield"
 # Below these functions of libraries stands whoever ran the loop or the test, not who called, or nobody; and below a
 # child process's first frame those of the process that it was forked from.
+_LOOP_STEPS = {"events.py": "_run", "_run.py": "unrolled_run", "runners.py": "run", "process.py": "_bootstrap"}
 _BEGINNINGS = {
-    "events.py": "_run",
-    "_run.py": "unrolled_run",
-    "runners.py": "run",
-    "process.py": "_bootstrap",
+    **_LOOP_STEPS,
     "python.py": "pytest_pyfunc_call",
     "threading.py": "_bootstrap_inner",
     "thread.py": "_worker",
@@ -138,6 +136,12 @@ def _step(filename: str) -> str:
     step = "user" if owner(filename) == "user" else _BEGINNINGS.get(os.path.basename(filename), "none")
     _STEPS[filename] = step
     return step
+
+
+def is_loop(frame: FrameType) -> bool:
+    """Tell whether *frame* is a loop's own step: what stands below it did not call what stands above."""
+    code = frame.f_code
+    return _LOOP_STEPS.get(os.path.basename(code.co_filename)) == code.co_name and owner(code.co_filename) != "user"
 
 
 def is_trampoline(frame: FrameType) -> bool:

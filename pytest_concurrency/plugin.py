@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from . import _blocking_run, _hang_run, _markers, _settings, _start_methods, _timing, _warning
+from . import _blocking_run, _hang_run, _leaks_run, _markers, _settings, _start_methods, _timing, _warning
 from ._errors import ConcurrencyError, ConcurrencyWarning
 
 if TYPE_CHECKING:
@@ -23,9 +24,12 @@ if TYPE_CHECKING:
 _settings_key = pytest.StashKey[_settings.Settings]()
 _session_key = pytest.StashKey["Session"]()
 _blocking_key = pytest.StashKey[_blocking_run.BlockingRun]()
+_leaks_key = pytest.StashKey[_leaks_run.LeaksRun]()
 _asked_key = pytest.StashKey[frozenset[str]]()
 
-_MARKERS = _markers.NAMES | _timing.MARKERS | _blocking_run.MARKERS | _start_methods.MARKERS
+_MARKERS = frozenset().union(
+    *(each.MARKERS for each in (_timing, _blocking_run, _start_methods, _leaks_run)), _markers.NAMES
+)
 _FIXTURES = frozenset({"concurrency", "virtual_clock"})
 _RECORDED = _markers.NAMES | {"concurrency", "report", "must_finish_within"}
 
@@ -70,7 +74,12 @@ def pytest_configure(config: pytest.Config) -> None:
     hang.session_of, hang.page_of = blocking.session_of, _page
     config.add_cleanup(hang.stop)
     hang.start()
-    for line in (*_markers.DOCS, *_timing.DOCS, *_blocking_run.DOCS, *_start_methods.DOCS):
+    leaks = config.stash[_leaks_key] = _leaks_run.LeaksRun()
+    config.add_cleanup(leaks.stop)
+    leaks.session_of, leaks.page_of = blocking.session_of, _page
+    leaks.configure(settings.leaks, config)
+    documented = (_markers, _timing, _blocking_run, _start_methods, _leaks_run)
+    for line in (line for each in documented for line in each.DOCS):
         config.addinivalue_line("markers", line)
 
 
@@ -126,6 +135,9 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
         phase = _start_methods.setup(item, phase)
     if asked & _hang_run.ASKED:
         phase = item.config.stash[_hang_run.key].setup(item, asked, phase)
+    leaks = item.config.stash[_leaks_key]
+    if leaks.is_on or asked & _leaks_run.ASKED:
+        phase = leaks.setup(item, asked, phase)
     return (yield from item.config.stash[_blocking_key].setup(item, asked, phase))
 
 
@@ -141,6 +153,9 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
         phase = _start_methods.call(item, phase)
     if asked & _hang_run.ASKED:
         phase = item.config.stash[_hang_run.key].call(phase)
+    leaks = item.config.stash[_leaks_key]
+    if leaks.is_on or asked & _leaks_run.ASKED:
+        phase = leaks.call(phase)
     return (yield from item.config.stash[_blocking_key].call(phase))
 
 
@@ -156,6 +171,9 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
         phase = _start_methods.teardown(item, phase)
     if asked & _hang_run.ASKED:
         phase = item.config.stash[_hang_run.key].teardown(phase)
+    leaks = item.config.stash[_leaks_key]
+    if leaks.is_on or asked & _leaks_run.ASKED:
+        phase = leaks.teardown(phase)
     return (yield from item.config.stash[_blocking_key].teardown(phase))
 
 
@@ -178,6 +196,7 @@ def _record_setup(item: pytest.Item, phase: Phase) -> Phase:
     from ._session import Session
 
     session = item.stash[_session_key] = Session(item.nodeid, _page(item), item.config.stash[_settings_key].blocking)
+    session.find_leaks = partial(item.config.stash[_leaks_key].now, item)
     session.start()
     with _ended_with_the_run(session):
         result = yield from phase
@@ -234,12 +253,14 @@ def _attach(item: pytest.Item, call: pytest.CallInfo[None], session: Session, re
     settings = item.config.stash[_settings_key]
     from . import _reporting
 
+    error = call.excinfo.value if call.excinfo is not None else None
     if call.when == "call":
-        error = call.excinfo.value if call.excinfo is not None else None
         _reporting.note_verdicts(session, item.stash[_asked_key], error)
         if settings.timeline:
             _reporting.attach_timeline(report, session)
     elif settings.reports or settings.junit or settings.html:
+        if "must_not_leak" in item.stash[_asked_key]:
+            _reporting.note_late_leak(session, error)
         _reporting.attach(report, session, settings, str(item.config.rootpath))
 
 
@@ -267,6 +288,7 @@ def _show_as_text(report: pytest.TestReport, excinfo: pytest.ExceptionInfo[BaseE
         _timing.__file__,
         _hang_run.__file__,
         _blocking_run.__file__,
+        _leaks_run.__file__,
         _warning.__file__,
     )
     if not raised_here or report.outcome != "failed":
