@@ -33,23 +33,30 @@ class CpuClocks:
         self._open: dict[int, tuple[int, int, int]] = {}
         # A reading takes some 100 microseconds: a million calls are not to be slowed by one each.
         self._left = most
+        # Of a thousand threads the first few would use up all readings; each can still say what it did itself.
+        self._left_for_own = most
 
     def began(self, live: LiveSpan) -> None:
         """A call has begun in this thread."""
-        if live.strand.strand.kind in ("thread", "worker") and self._left > 0:
+        if live.strand.strand.kind in ("thread", "worker") and self._left_for_own > 0:
             self._open[live.span.id] = (live.strand.strand.id, threading.get_ident(), threading.get_native_id())
-            self._read_all()
+            self._read_all(own_first=False)
 
     def ended(self, live: LiveSpan) -> None:
         """Its work is done."""
         if live.span.id in self._open:
-            self._read_all()
+            self._read_all(own_first=True)
             self._open.pop(live.span.id, None)
 
-    def _read_all(self) -> None:
+    def _read_all(self, *, own_first: bool) -> None:
         own = threading.get_ident()
-        frames = current_frames() if len(self._open) > 1 else {}
-        for strand, ident, native_id in set(self._open.copy().values()):
+        # What the readings take must not count as this call's own work.
+        read = sorted(set(self._open.copy().values()), key=lambda each: (each[1] == own) != own_first)
+        if self._left <= 0:
+            read = [each for each in read if each[1] == own]
+            self._left_for_own -= 1
+        frames = current_frames() if len(read) > 1 else {}
+        for strand, ident, native_id in read:
             figures = _of_kernel(native_id)
             if figures is None and ident == own:
                 figures = (thread_time(), None, _own_switches())
