@@ -40,7 +40,7 @@ def trace(
             continue
         if kind in ("thread", "worker", "process"):
             before = index * computing
-            clocks += [Clock(strand, 0, start, before), Clock(strand, 0, end, before + computing / 2, computing / 2)]
+            clocks += [Clock(strand, 0, start, before), Clock(strand, 0, end, before + computing)]
     for number in range(1, (strands or many) + 1):
         steps = (Step(0, 1, 0.0, computing),) if kind.endswith("-task") else ()
         made.append(Strand(number, kind, f"S{number}", 1, number, steps=steps))
@@ -97,6 +97,16 @@ def test_time_held_for_a_proof_is_not_the_call_s() -> None:
     held = replace(made, spans=tuple(replace(span, end=9.0) for span in made.spans))
 
     assert advise(held, WORK) == advise(made, WORK)
+
+
+def test_a_busy_machine_changes_nothing() -> None:
+    # It makes those that compute wait for a processor, and those that sleep a little, too.
+    computes, waits = trace(4, computing=0.01), trace(4, computing=0.0001, seconds=0.001)
+    late = tuple(replace(clock, queued=0.9 * clock.time) for clock in computes.clocks)
+    also = tuple(replace(clock, queued=0.9 * clock.time) for clock in waits.clocks)
+
+    assert advise(replace(computes, clocks=late), WORK).way == "processes"
+    assert advise(replace(waits, clocks=also), WORK).way == "pool"
 
 
 @pytest.mark.parametrize(

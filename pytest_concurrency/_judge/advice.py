@@ -46,9 +46,9 @@ class Advice:
     """What the strands were: `thread`, `task`, `process`, and `strand` where there were several kinds."""
     at_once: int = 0
     computing: float = 0.0
-    """Seconds that a call computed, or wanted to, on average."""
+    """Seconds that a call computed, on average."""
     demand: float = 0.0
-    """How many processors the calls asked for while any of them was in progress."""
+    """How many processors the calls asked for while any of them was in progress, whether they got them or not."""
     waiting: float = 0.0
     """The part of a call's time in which it did not compute."""
     known: int = 0
@@ -72,15 +72,16 @@ def advise(trace: Trace, name: str) -> Advice:
     computed = _computed(trace, spans, strands)
     if not computed:
         return seen
-    mean = sum(cpu for cpu, _ in computed) / len(computed)
-    lasted = sum(seconds for _, seconds in computed) / len(computed)
-    demand = mean * len(spans) / (_covered(trace, spans) or 1.0)
+    mean = sum(each.cpu for each in computed) / len(computed)
+    wanted = sum(each.wanted for each in computed) / len(computed)
+    lasted = sum(each.seconds for each in computed) / len(computed)
+    demand = wanted * len(spans) / (_covered(trace, spans) or 1.0)
     seen = replace(
         seen,
         does="computes" if demand >= BUSY and mean >= WORTH_SENDING else "waits",
         computing=mean,
         demand=demand,
-        waiting=max(0.0, 1.0 - mean / lasted) if lasted else 0.0,
+        waiting=max(0.0, 1.0 - wanted / lasted) if lasted else 0.0,
         known=len(computed),
     )
     # Kept apart they may be, but there are so many that could go at once.
@@ -109,8 +110,18 @@ def _starts_more(trace: Trace, used: set[int], strands: dict[int, Strand]) -> bo
     return bool(handed_in & used) or any(strands[strand].parent in used for strand in used)
 
 
-def _computed(trace: Trace, spans: Sequence[Span], strands: dict[int, Strand]) -> list[tuple[float, float]]:
-    """Return how long each call computed and how long it took, of those calls of which that is known."""
+@dataclass(frozen=True, slots=True)
+class _Computed:
+    """What one call did, in seconds."""
+
+    cpu: float
+    wanted: float
+    """That, and what it waited for a processor."""
+    seconds: float
+
+
+def _computed(trace: Trace, spans: Sequence[Span], strands: dict[int, Strand]) -> list[_Computed]:
+    """Return what each call did, of those calls of which that is known."""
     clocks: dict[int, list[Clock]] = defaultdict(list)
     for clock in sorted(trace.clocks, key=lambda clock: clock.time):
         clocks[clock.strand].append(clock)
@@ -122,24 +133,24 @@ def _computed(trace: Trace, spans: Sequence[Span], strands: dict[int, Strand]) -
     found = []
     for span in spans:
         start, end = span.start, _end(trace, span)
-        cpu: float | None
         if steps[span.strand]:
-            cpu = _inside(steps[span.strand], start, end) - _inside(blocked[span.strand], start, end)
+            # A step's time is not a processor's, but most of it.
+            ran = _inside(steps[span.strand], start, end) - _inside(blocked[span.strand], start, end)
+            found.append(_Computed(max(0.0, ran), max(0.0, ran), end - start))
         else:
-            cpu = _between(clocks[span.strand], start, end)
-        if cpu is not None:
-            found.append((max(0.0, cpu), end - start))
+            found += _between(clocks[span.strand], start, end)
     return found
 
 
-def _between(clocks: Sequence[Clock], start: float, end: float) -> float | None:
-    """Return what a thread asked of the processors from its first reading in a call to its last, None for less."""
-    first = bisect_left(clocks, start, key=lambda clock: clock.time)
-    inside = clocks[first : bisect_right(clocks, end, key=lambda clock: clock.time)]
+def _between(clocks: Sequence[Clock], start: float, end: float) -> list[_Computed]:
+    """Return what a thread asked of the processors from its first reading in a call to its last; nothing for less."""
+    index = bisect_left(clocks, start, key=lambda clock: clock.time)
+    inside = clocks[index : bisect_right(clocks, end, key=lambda clock: clock.time)]
     if len(inside) < 2:
-        return None
+        return []
     before, after = inside[0], inside[-1]
-    return after.cpu - before.cpu + (after.queued or 0.0) - (before.queued or 0.0)
+    cpu = after.cpu - before.cpu
+    return [_Computed(cpu, cpu + (after.queued or 0.0) - (before.queued or 0.0), end - start)]
 
 
 def _inside(stretches: Sequence[tuple[float, float]], start: float, end: float) -> float:
