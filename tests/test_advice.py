@@ -156,8 +156,8 @@ def test_a_busy_machine_changes_nothing() -> None:
         pytest.param(
             replace(trace(3), jobs=(Job(2, 0, 1, 0.0, by=1),)),
             "shop:work: threads fit. 3 calls in 3 threads, 3 at once, computed for 1.0 ms each and waited for 99% of"
-            " the time: few enough for a thread each. Calls start further calls, and in a pool these would wait for a place"
-            " that their own callers hold: start the threads by hand.",
+            " the time: few enough for a thread each. Calls start further calls, and in a pool these would wait for a"
+            " place that their own callers hold: start the threads by hand.",
             id="threads by hand",
         ),
         pytest.param(
