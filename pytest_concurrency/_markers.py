@@ -62,8 +62,7 @@ def _must_not_overlap(*targets: object, patience: float = 1.0) -> Expectation:
 def _must_run_in_parallel(*targets: object, at_least: int = 2) -> Expectation:
     if not targets:
         raise ValueError("name the function whose calls must run in parallel, such as 'package.module:Class.method'")
-    # They are not held: only what they do of themselves is work.
-    return Expectation("must_run_in_parallel", targets, _count("at_least", at_least, 2), patience=0)
+    return Expectation("must_run_in_parallel", targets, _count("at_least", at_least, 2))
 
 
 _PARSERS: dict[str, Any] = {

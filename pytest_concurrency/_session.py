@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from ._child import Summons
+from ._child import Orders, Summons, Target
 from ._errors import ConcurrencyError, OverlapError, ParallelismError
 from ._imports import when_imported
 from ._judge import exclusion, overlap, parallelism
 from ._record import thread_strands
 from ._record.cpu_clocks import CpuClocks
 from ._record.door import Doors, Rule
+from ._record.others import OtherProcesses
 from ._record.processes import Children
 from ._record.recorder import Recorder
 from ._record.targets import TargetError, resolve
@@ -24,10 +25,11 @@ from ._show.messages import Page, exclusion_message, overlap_message
 from ._show.parallelism import parallelism_message
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from ._markers import Expectation
     from ._record.journal import Journal, Start
+    from ._record.targets import Resolved
     from ._trace import Block, Trace
 
 
@@ -56,35 +58,47 @@ class Session:
         self._expectations: list[Expectation] = []
         self._names: list[tuple[str, ...]] = []
         self._watched: dict[object, str] = {}
-        self._targets: dict[str, str] = {}
-        """What child processes are to watch -> the name that its spans carry."""
+        self._targets: dict[str, Target] = {}
         self._undo = ExitStack()
-        self._children = Children(self.recorder, self._summon, self._forked)
+        self._children = Children(self.recorder, self.doors, self._summon, self._forked, self.stop)
 
     def start(self) -> None:
         """Begin to record on every loop that is there, and on those that come."""
         self._undo.enter_context(self._children.record())
         self._record_strands()
 
-    def record_as_child(self, journal: Journal, folder: str, origin: float) -> None:
-        """Record in a child process, for the one that started it: nobody is held and nothing is judged here."""
+    def record_as_child(self, journal: Journal, orders: Orders) -> None:
+        """Record in a child process, for the one that started it: nothing is judged here."""
         self.recorder.restart(journal)
-        self.recorder.origin = origin
+        self.recorder.origin = orders.origin
         self.recorder.in_body = True
-        self._undo.enter_context(self._children.record(folder))
+        self._undo.enter_context(self._children.record(orders.folder))
         self._record_strands()
-        self._forked()
+        self._begin_as_child(orders.rules, OtherProcesses(orders.folder))
+        if orders.clocks:
+            self.read_clocks(orders.clocks)
 
-    def _forked(self) -> None:
-        """This is a child process now: whom the parent holds, and why, is not its affair."""
-        self.doors.doors.clear()
+    def _forked(self, others: OtherProcesses) -> None:
+        self._begin_as_child(self._open_rules(), others)
+
+    def _begin_as_child(self, rules: Iterable[Rule], others: OtherProcesses) -> None:
+        self.doors.begin_anew(rules, others)
+        self.doors.plain_gate = ThreadGate(self.doors)
         # Its own first strand is the process.
         self.recorder.here()
 
+    def _open_rules(self) -> tuple[Rule, ...]:
+        return tuple(door.rule for door in self.doors.doors if not door.settled)
+
     def _summon(self, folder: str, start: Start) -> Summons:
-        targets = tuple((target, name) for target, name in self._targets.items())
         clocks = self.recorder.clocks
-        return Summons(folder, start, self.recorder.origin, targets, clocks.most if clocks is not None else 0)
+        targets = tuple(self._targets.values())
+        most = clocks.most if clocks is not None else 0
+        return Summons(Orders(folder, start, self.recorder.origin, targets, self._open_rules(), most))
+
+    def when_imported(self, module: str, callback: Callable[[], object]) -> None:
+        """Call *callback* when *module* is there, as long as this is recorded."""
+        self._undo.enter_context(when_imported(module, callback))
 
     def _record_strands(self) -> None:
         self._undo.enter_context(thread_strands.record(self.recorder))
@@ -129,6 +143,7 @@ class Session:
                         expectation.at_most,
                         expectation.patience,
                         exclusive=expectation.marker == "must_not_overlap",
+                        at_start=expectation.marker == "must_run_in_parallel",
                     )
                 )
 
@@ -149,7 +164,7 @@ class Session:
         known = self._watched.get(key)
         if known is None:
             known = self._watched[key] = name or resolved.name
-            self._targets[resolved.name] = known
+            self._targets[known] = _for_children(resolved, known)
             named = (
                 resolved
                 if name is None
@@ -198,6 +213,18 @@ class Session:
     def stop(self) -> None:
         """Undo everything that recording has put in place."""
         self._undo.close()
+
+
+def _for_children(resolved: Resolved, name: str) -> Target:
+    """Return the target by the module that defines it, where it can be found there: others may import that first."""
+    named = resolved.function if resolved.function is not None else resolved.owner
+    module = str(getattr(named, "__module__", None) or getattr(named, "__name__", ""))
+    target = f"{module}:{getattr(named, '__qualname__', '')}"
+    try:
+        is_there = resolved.function is not None and resolve(target).function is resolved.function
+    except TargetError:
+        is_there = False
+    return Target(target if is_there else resolved.name, name, module)
 
 
 def _judge(trace: Trace, number: int, expectation: Expectation, names: tuple[str, ...], page: Page) -> Judged:

@@ -88,6 +88,8 @@ class Span:
     done_time: float | None = None
     last: int | None = None
     end: float | None = None
+    let_in: float | None = None
+    """When its work began, where the call was held before that until others had come."""
     outcome: Outcome = "open"
     caller: tuple[Place, ...] = ()
     """Who called, innermost first."""

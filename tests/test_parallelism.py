@@ -189,7 +189,7 @@ def test_what_is_said_of_the_gil() -> None:
         ),
         pytest.param(
             Trace(),
-            "shop:work was never called, in this process or in a child that multiprocessing\nstarted.",
+            "shop:work was never called, in this process or in a child process that is\nrecorded.",
             id="never",
         ),
     ],

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_concurrency._judge.overlap import Overlap, judge, peak
-from pytest_concurrency._record.journal import Child, Journal, Start, read
+from pytest_concurrency._record.journal import Child, Journal, Start, close_folder, open_folder, read
 from pytest_concurrency._record.merge import merged
-from pytest_concurrency._trace import Place, Span, Strand, Trace
+from pytest_concurrency._record.others import OtherProcesses
+from pytest_concurrency._trace import Place, Release, Span, Strand, Trace, Wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,6 +57,27 @@ async def nap(barrier):
 def run_nap(barrier):
     import asyncio
     asyncio.run(nap(barrier))
+
+async def at_once():
+    pass
+
+def run_at_once():
+    import asyncio
+    asyncio.run(at_once())
+
+def quick_inside(lock):
+    with lock:
+        quick()
+
+def quick_again(ready, over):
+    quick()
+    ready.set()
+    over.wait(60)
+    quick()
+    os._exit(0 if quick.__code__.co_name == "quick" and not trampolines() else 5)
+
+def trampolines():
+    return [name for name in quick.__code__.co_names if "pytest" in name] + list(quick.__code__.co_freevars)
 """
 HEAD = """
 import multiprocessing, os, sys
@@ -121,6 +143,22 @@ def test_the_fixture(concurrency):
     assert len({span.strand for span in concurrency.spans()}) == 3
     assert all(span.outcome == "returned" for span in concurrency.spans())
 
+@pytest.mark.must_overlap("work:quick")
+def test_calls_that_are_over_at_once_are_held_for_each_other():
+    assert all_of(work.quick, work.quick) == [0, 0]
+
+@pytest.mark.must_overlap("work:at_once")
+def test_so_are_coroutines():
+    assert all_of(work.run_at_once, work.run_at_once) == [0, 0]
+
+@pytest.mark.must_not_overlap("work:quick")
+def test_no_lock():
+    assert all_of(work.quick, work.quick) == [0, 0]
+
+@pytest.mark.must_not_overlap("work:quick", patience=0.1)
+def test_a_lock():
+    assert all_of(work.quick_inside, work.quick_inside, args=(context.Lock(),)) == [0, 0]
+
 @pytest.mark.must_overlap("work:fails", at_least=2)
 def test_the_childs_own_exception():
     assert all_of(work.fails) + all_of(work.fails) == [1, 1]
@@ -132,9 +170,10 @@ def test_the_bodys_own_exception():
 """
     )
 
-    result.assert_outcomes(passed=7, failed=2)
+    result.assert_outcomes(passed=10, failed=3)
     result.stdout.fnmatch_lines(
         [
+            "expected calls of work:quick one at a time, saw 2 in progress together",
             "expected 2 calls of work:fails at once, saw at most 1",
             "Run one after the other: test_it.py:* in all_of waits for each call to end*",
             "E       LookupError: of the test's own",
@@ -239,7 +278,146 @@ def test_nothing_is_left():
     result.stdout.fnmatch_lines(["expected 2 strands of the test at once, saw at most 1*"])
 
 
+def test_a_process_that_outlives_the_test_is_left_as_it_was(suite: Callable[..., pytest.RunResult]) -> None:
+    result = suite(
+        """
+import tempfile, pathlib
+kept = []
+
+def test_one(concurrency):
+    concurrency.watch("work:quick")
+    ready, over = context.Event(), context.Event()
+    process = context.Process(target=work.quick_again, args=(ready, over))
+    process.start()
+    ready.wait(60)
+    assert len(concurrency.spans()) == 1
+    kept.extend([process, over])
+
+def test_two():
+    process, over = kept
+    over.set()
+    process.join()
+    assert process.exitcode == 0
+"""
+    )
+
+    result.assert_outcomes(passed=2)
+
+
+def test_a_program_that_asks_for_it(pytester: pytest.Pytester, inner: Callable[..., pytest.RunResult]) -> None:
+    pytester.makepyfile(
+        work=WORK,
+        sitecustomize="import os; os.environ['OWN_SITECUSTOMIZE'] = 'ran'",
+        script="""
+        import os, subprocess, sys, work
+        assert os.environ["OWN_SITECUSTOMIZE"] == "ran"
+        if sys.argv[1:]:
+            subprocess.run([sys.executable, __file__], check=True)
+        work.quick()
+        """,
+        test_it="""
+        import os, subprocess, sys
+        import pytest, work
+
+        def run(*args, count=2, **more):
+            environment = {**os.environ, "PYTHONPATH": os.getcwd(), **more}
+            command = [sys.executable, *args, "script.py"]
+            running = [subprocess.Popen(command, env=environment) for _ in range(count)]
+            assert [each.wait() for each in running] == [0] * count
+
+        @pytest.mark.must_overlap("work:quick")
+        def test_held(monkeypatch):
+            run(PYTEST_CONCURRENCY_CHILD="1")
+
+        def test_its_children_too(concurrency, monkeypatch):
+            concurrency.watch(work.quick)
+            monkeypatch.setenv("PYTEST_CONCURRENCY_CHILD", "1")
+            monkeypatch.setenv("PYTHONPATH", os.getcwd())
+            subprocess.run([sys.executable, "script.py", "again"], check=True)
+            assert len(concurrency.spans()) == 2
+            assert len({span.strand for span in concurrency.spans()}) == 2
+
+        @pytest.mark.must_overlap("work:quick")
+        def test_not_asked():
+            run()
+
+        @pytest.mark.must_overlap("work:quick")
+        def test_silent():
+            run("-S", PYTEST_CONCURRENCY_CHILD="1", count=1)
+        """,
+    )
+
+    result = inner()
+
+    result.assert_outcomes(passed=2, failed=2)
+    result.stdout.fnmatch_lines(
+        [
+            "*work:quick was never called*",
+            "*Process 'python* -S script.py' (pid *) asked to be recorded*",
+        ]
+    )
+
+
 # The pure parts
+
+
+def told_by(folder: Path, pid: int, name: str, monkeypatch: pytest.MonkeyPatch) -> Journal:
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: pid)
+        return Journal(str(folder), name, Start(1, 1, None, by_test=True))
+
+
+def test_a_process_sees_what_the_others_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alive = {1, 2, 3, 4}
+    monkeypatch.setattr("pytest_concurrency._record.others.is_alive", alive.__contains__)
+    open_folder(str(tmp_path))
+    parent, first = (told_by(tmp_path, pid, name, monkeypatch) for pid, name in ((1, "parent"), (2, "first")))
+    monkeypatch.setattr(os, "getpid", lambda: 9)
+    others = OtherProcesses(str(tmp_path))
+    call = Span(1, 7, "work", 2, 0.6)
+
+    parent.ready()
+    first.ready()
+    first.span(call)
+    first.spent(0, 0.5)
+    first.spent(0, 0.25)
+    assert others.inside(["work", "other"]) == [("work", (2, 7))]
+    assert others.inside(["other"]) == []
+    assert others.spent(0) == 0.75
+    assert not others.has_settled(0)
+    assert not others.are_starting()
+    assert others.pending() == ("process 'parent' (pid 1)", "process 'first' (pid 2)")
+
+    parent.started(3)
+    assert others.are_starting()
+    assert others.pending()[-1] == "process 3"
+    alive.remove(3)
+    first.settled(0)
+    parent.rests(2)
+    assert not others.are_starting()
+    assert others.has_settled(0)
+    assert others.pending() == ("process 'first' (pid 2)",)
+
+    alive.remove(2)
+    assert others.inside(["work"]) == []
+    assert others.pending() == ("process 'parent' (pid 1)",)
+
+
+def test_a_journal_ends_with_the_test(tmp_path: Path) -> None:
+    over: list[bool] = []
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    open_folder(str(folder))
+    journal = Journal(str(folder), "P", Start(1, 1, None, by_test=True), lambda: over.append(True))
+    journal.ready()
+    assert not over
+
+    close_folder(str(folder))
+    journal.ready()
+    journal.ready()
+
+    assert over == [True]
+    assert not folder.exists()
 
 
 def span(number: int, strand: int, first: int, start: float, last: int | None, end: float | None) -> Span:
@@ -299,12 +477,15 @@ def test_a_journal_is_read_as_it_was_written(tmp_path: Path) -> None:
     start = Start(3, 77, Place("test_it.py", 3, "test_it"), by_test=True)
     strand = Strand(1, "thread", "MainThread", 5, 6, first=1, start=0.5, place=Place("a.py", 1, "f"))
     call = Span(1, 1, "work", 2, 0.6, caller=(Place("a.py", 2, "g"),), place=Place("b.py", 9, "work"))
+    release = Release(3, 0.7, 0, "quiet", (1,), (Wait(1, "lock", 5, (2,), Place("a.py", 3, "f")),), ("thread",))
+    open_folder(str(tmp_path))
     journal = Journal(str(tmp_path), "P", start)
     journal.strand(strand)
     journal.span(call)
+    journal.release(release)
     journal.problem("was not watched")
     journal.close()
-    (file,) = tmp_path.iterdir()
+    (file,) = tmp_path.glob("*.journal")
     with file.open("a") as unfinished:
         # Somebody is about to write this one.
         unfinished.write('["span", {"id": 1')
@@ -314,5 +495,6 @@ def test_a_journal_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert (told.pid, told.name, told.start) == (os.getpid(), "P", start)
     assert told.strands == {1: strand}
     assert told.spans == {1: call}
+    assert told.releases == [release]
     assert told.problem == "was not watched"
     assert not told.ended

@@ -121,7 +121,9 @@ def _but(verdict: Verdict, status: Status, why: Why, lock: Place | None = None) 
 
 def _in_progress(trace: Trace, spans: Sequence[Span]) -> list[tuple[Interval, frozenset[int]]]:
     """Return each stretch of time with the strands that had a call in progress in it, one for each thread."""
-    works = [(span, span.start, _end(trace, span)) for span in spans]
+    # A call that was held until the others had come did nothing meanwhile.
+    begins = [span.start if span.let_in is None else span.let_in for span in spans]
+    works = [(span, begin, _end(trace, span)) for span, begin in zip(spans, begins, strict=True)]
     edges = sorted({time for _, start, end in works for time in (start, end)})
     found = []
     for start, end in pairwise(edges):

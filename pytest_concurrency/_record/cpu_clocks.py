@@ -42,6 +42,11 @@ class CpuClocks:
             self._open[live.span.id] = (live.strand.strand.id, threading.get_ident(), threading.get_native_id())
             self._read_all(own_first=False)
 
+    def let_in(self, live: LiveSpan) -> None:
+        """A call begins to work, after it was held."""
+        if live.span.id in self._open:
+            self._read_all()
+
     def ended(self, live: LiveSpan) -> None:
         """Its work is done."""
         if live.span.id in self._open:

@@ -7,7 +7,7 @@ No event loop is known here: a loop's own module runs the room's `look` on its l
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import permutations
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -15,9 +15,14 @@ from .._sequence import next_number
 from .._trace import Release, Wait
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
+    from .journal import Journal
     from .recorder import LiveSpan, Recorder
+
+
+# For so long, in seconds, processes that are about to start may keep patience from running out.
+_STARTING = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,8 @@ class Rule:
     patience: float = 1.0
     exclusive: bool = False
     """Nobody may come in while another is inside."""
+    at_start: bool = False
+    """Calls are held before their work instead of after it: what they do is to be seen while all are at it."""
 
 
 class Door:
@@ -51,21 +58,27 @@ class Door:
         self._inside.pop(live.span.id, None)
 
     def wants(self, live: LiveSpan) -> bool:
-        """Tell whether this call, whose work is done, should be held."""
+        """Tell whether this call, which is about to begin or whose work is done, should be held."""
+        if self.settled or live.span.name not in self.rule.targets:
+            return False
+        if live.span.outcome == "open":
+            return self.rule.at_start
         # One that kept the loop blocked proves nothing by staying; one that is being cancelled must go.
-        return (
-            not self.settled and self.patience > 0 and not live.blocked and live.span.outcome in ("returned", "raised")
-        )
+        return not self.rule.at_start and not live.blocked and live.span.outcome in ("returned", "raised")
 
-    def is_met(self) -> bool:
-        """Tell whether those inside now settle the verdict."""
-        inside = tuple(self._inside.values())
-        strands = {live.span.strand for live in inside}
+    def is_met(self, elsewhere: Iterable[tuple[str, tuple[int, int]]] = ()) -> bool:
+        """Tell whether those inside now settle the verdict.
+
+        Args:
+            elsewhere: Calls in progress in other processes: the name, and the process and its strand.
+        """
+        inside = [(live.span.name, (0, live.span.strand)) for live in tuple(self._inside.values())] + list(elsewhere)
+        strands = {strand for _, strand in inside}
         if self.rule.exclusive:
             return len(strands) >= 2
         if len(self.rule.targets) > 1:
             # A call and the calls that it makes itself are one flow of control: each target needs its own strand.
-            choices = [{live.span.strand for live in inside if live.span.name == name} for name in self.rule.targets]
+            choices = [{strand for name, strand in inside if name == target} for target in self.rule.targets]
             return _all_different(choices)
         if self.rule.at_most is not None:
             # A limit is proven by waiting for the one too many.
@@ -73,7 +86,7 @@ class Door:
         return len(strands) >= self.rule.at_least
 
 
-def _all_different(choices: list[set[int]]) -> bool:
+def _all_different(choices: list[set[tuple[int, int]]]) -> bool:
     """Tell whether one of each can be picked with no two alike."""
     if not all(choices):
         return False
@@ -109,6 +122,25 @@ class PlainGate(Protocol):
         """Look again soon: somebody came in. May be called from any thread."""
 
 
+class Others(Protocol):
+    """What the other processes of a test are doing."""
+
+    def inside(self, names: Iterable[str]) -> list[tuple[str, tuple[int, int]]]:
+        """Return their calls of the targets *names* in progress: the name, and the process and its strand."""
+
+    def has_settled(self, expectation: int) -> bool:
+        """Tell whether one of them has settled that verdict."""
+
+    def spent(self, expectation: int) -> float:
+        """Return for how many seconds they have held calls for that verdict."""
+
+    def are_starting(self) -> bool:
+        """Tell whether one of them has been started and has not begun with its own work."""
+
+    def pending(self) -> tuple[str, ...]:
+        """Return those that could still move, in words."""
+
+
 class Doors:
     """All doors of one test."""
 
@@ -118,10 +150,26 @@ class Doors:
         self.find_gate: list[Callable[[], Gate | None]] = []
         """Asked in order for the gate of the loop that runs in this thread."""
         self.plain_gate: PlainGate | None = None
+        self.others: Others | None = None
+        """The other processes of the test, where there are any."""
         self._occupied: set[Gate | PlainGate] = set()
 
     def add(self, rule: Rule) -> None:
         self.doors.append(Door(rule))
+
+    def begin_anew(self, rules: Iterable[Rule], others: Others) -> None:
+        """This is a child process: whom its parent holds is not its affair, what is to be seen is."""
+        self.doors = [Door(rule) for rule in rules]
+        self.others = others
+        self._occupied = set()
+
+    def tell(self, others: Others, journal: Journal) -> None:
+        """There will be child processes: tell them by *journal* what was held here already."""
+        self.others = others
+        for door in self.doors:
+            journal.spent(door.rule.expectation, door.rule.patience - door.patience)
+            if door.settled:
+                journal.settled(door.rule.expectation)
 
     def entered(self, live: LiveSpan) -> None:
         for door in self.doors:
@@ -136,12 +184,7 @@ class Doors:
 
     async def hold(self, live: LiveSpan, pending: BaseException | None) -> None:
         """Return when no door wants to keep this call."""
-        for door in self.doors:
-            if live.span.name not in door.rule.targets or not door.wants(live):
-                continue
-            if door.is_met():
-                self.settle(door)
-                continue
+        for door in self._wanting(live):
             for find in self.find_gate:
                 gate = find()
                 if gate is not None:
@@ -154,18 +197,46 @@ class Doors:
     def hold_plain(self, live: LiveSpan) -> None:
         """Return when no door wants to keep this call, which is nobody's to await."""
         gate = self.plain_gate
-        for door in self.doors:
-            if live.span.name not in door.rule.targets or not door.wants(live):
-                continue
-            if door.is_met():
-                self.settle(door)
-            elif gate is not None and gate.is_here():
+        for door in self._wanting(live):
+            if gate is not None and gate.is_here():
                 self._occupied.add(gate)
                 gate.hold(door, live)
+
+    def hold_at_start(self, live: LiveSpan) -> None:
+        """Return when this call, which nobody awaits, may begin with its work."""
+        gate = self.plain_gate
+        for door in self._wanting(live):
+            if gate is not None and gate.is_here():
+                self._occupied.add(gate)
+                gate.hold(door, live)
+                self.recorder.let_in(live)
+
+    def _wanting(self, live: LiveSpan) -> Iterator[Door]:
+        for door in self.doors:
+            if not door.wants(live) or self.patience(door) <= 0:
+                continue
+            if self.is_met(door):
+                self.settle(door)
+            else:
+                yield door
+
+    def patience(self, door: Door) -> float:
+        """Return how long calls may still be held at *door*, in seconds."""
+        spent = self.others.spent(door.rule.expectation) if self.others is not None else 0.0
+        return max(0.0, door.patience - spent)
+
+    def is_met(self, door: Door) -> bool:
+        """Tell whether those inside now, in this process and in others, settle the verdict."""
+        others, rule = self.others, door.rule
+        if others is None:
+            return door.is_met()
+        return others.has_settled(rule.expectation) or door.is_met(others.inside(rule.targets))
 
     def settle(self, door: Door) -> None:
         """The verdict is open no longer: nobody is held at *door* from now on."""
         door.settled = True
+        if self.recorder.journal is not None:
+            self.recorder.journal.settled(door.rule.expectation)
         for gate in tuple(self._occupied):
             gate.nudge()
 
@@ -232,20 +303,37 @@ class WaitingRoom:
     """How many looks in a row must find nothing, where a loop cannot be seen into."""
     held: list[Held] = field(default_factory=list)
     _quiet: int = 0
+    _looked: float | None = None
+    """When it was looked last, while somebody was held."""
+    _granted: float = 0.0
+    """For how long nobody's patience ran."""
+
+    def _grant(self, seconds: float) -> None:
+        self._granted += seconds
+        for held in self.held:
+            held.since += seconds
 
     def look(self, now: float) -> Literal["empty", "busy", "idle"]:
         """Let go whoever can be; return what is left: nobody, or people who wait for something busy or idle."""
         for held in tuple(self.held):
-            if held.door.is_met():
+            if self.doors.is_met(held.door):
                 # An exclusive door that was broken is settled as any other: nothing can mend it.
                 self.doors.settle(held.door)
             if held.door.settled:
                 self._let_go([held], "met", Survey(), now)
         if not self.held:
             self._quiet = 0
+            self._looked = None
             return "empty"
-        horizon = min(held.since + held.door.patience for held in self.held)
+        others = self.doors.others
+        if others is not None and others.are_starting() and self._granted < _STARTING:
+            # How long a system takes to start a process says nothing about the program.
+            self._grant(now - self._looked if self._looked is not None else 0.0)
+        self._looked = now
+        horizon = min(held.since + self.doors.patience(held.door) for held in self.held)
         survey = self.survey(self.held, horizon)
+        if others is not None:
+            survey = replace(survey, outside=(*survey.outside, *others.pending()))
         if survey.is_quiet:
             self._quiet += 1
             if self._quiet < self.quiet_turns:
@@ -258,7 +346,7 @@ class WaitingRoom:
             return "busy" if self.held else "empty"
         self._quiet = 0
         for held in tuple(self.held):
-            limit = held.since + held.door.patience
+            limit = held.since + self.doors.patience(held.door)
             if survey.timers.strikes is not None:
                 limit = min(limit, held.since + (survey.timers.strikes - held.since) / 2)
             if now >= limit:
@@ -271,8 +359,11 @@ class WaitingRoom:
         self, leaving: list[Held], reason: Literal["met", "quiet", "patience"], survey: Survey, now: float
     ) -> None:
         door = leaving[0].door
-        door.patience = 0 if reason == "patience" else door.patience - (now - min(held.since for held in leaving))
+        spent = self.doors.patience(door) if reason == "patience" else now - min(held.since for held in leaving)
+        door.patience = 0 if reason == "patience" else door.patience - spent
         recorder = self.doors.recorder
+        if recorder.journal is not None:
+            recorder.journal.spent(door.rule.expectation, spent)
         recorder.add_release(
             Release(
                 number=next_number(),

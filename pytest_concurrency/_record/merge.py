@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .journal import Child
 
 if TYPE_CHECKING:
-    from .._trace import Trace
+    from .._trace import Release, Trace
 
 
 def merged(trace: Trace, children: list[Child]) -> Trace:
@@ -24,6 +24,7 @@ def merged(trace: Trace, children: list[Child]) -> Trace:
     strands = [_scaled(strand, order.own) for strand in trace.strands]
     spans = [_scaled(span, order.own) for span in trace.spans]
     clocks = [_scaled(clock, order.own) for clock in trace.clocks]
+    releases = [_scaled(release, order.own) for release in trace.releases]
     lost: list[str] = []
     ids: dict[tuple[int, int], int] = {}
     for child in sorted(told, key=lambda child: min(strand.start for strand in child.strands.values())):
@@ -42,19 +43,19 @@ def merged(trace: Trace, children: list[Child]) -> Trace:
             if child.ended and strand.last is None:
                 strand = dataclasses.replace(strand, last=last, end=final)
             strands.append(_scaled(dataclasses.replace(strand, id=len(strands) + 1, parent=parent), number))
+        calls: dict[int, int] = {}
         for span in child.spans.values():
-            if span.done is not None:
-                # Nobody is held in a child: what follows is the telling.
-                span = dataclasses.replace(span, last=span.done, end=span.done_time)
-            elif child.ended and span.last is None:
+            if child.ended and span.last is None:
                 lost.append(
                     f"Process {child.name!r} (pid {child.pid}) ended inside a call of {span.name}: what it did after"
                     f" {final * 1000:.1f} ms is not known."
                 )
                 span = dataclasses.replace(span, last=last, end=final)
+            calls[span.id] = len(spans) + 1
             spans.append(
                 _scaled(dataclasses.replace(span, id=len(spans) + 1, strand=ids[child.pid, span.strand]), number)
             )
+        releases += [_scaled(_renamed(each, child.pid, ids, calls), number) for each in child.releases]
         clocks += [
             _scaled(dataclasses.replace(clock, strand=ids[child.pid, clock.strand]), number) for clock in child.clocks
         ]
@@ -66,9 +67,20 @@ def merged(trace: Trace, children: list[Child]) -> Trace:
         jobs=tuple(_scaled(job, order.own) for job in trace.jobs),
         blocks=tuple(_scaled(block, order.own) for block in trace.blocks),
         uses=tuple(_scaled(use, order.own) for use in trace.uses),
-        releases=tuple(_scaled(release, order.own) for release in trace.releases),
+        releases=tuple(releases),
         lost=(*(child.problem for child in told if child.problem), *lost),
     )
+
+
+def _renamed(release: Release, pid: int, strands: dict[tuple[int, int], int], calls: dict[int, int]) -> Release:
+    """Return a child's release with the numbers that its strands and calls have in the whole trace."""
+    waits = tuple(
+        dataclasses.replace(
+            wait, strand=strands[pid, wait.strand], on=tuple(strands[pid, strand] for strand in wait.on)
+        )
+        for wait in release.waits
+    )
+    return dataclasses.replace(release, waits=waits, spans=tuple(calls[span] for span in release.spans))
 
 
 _NUMBERS = ("first", "last", "done", "number", "submitted")
@@ -92,7 +104,7 @@ def _times(what: Child | Trace) -> dict[int, float]:
     for each in (*spans, *strands):
         pairs += [(each.first, each.start), (each.last, each.end)]
     pairs += [(span.done, span.done_time) for span in spans]
-    pairs += [(clock.number, clock.time) for clock in what.clocks]
+    pairs += [(each.number, each.time) for each in (*what.clocks, *what.releases)]
     return {number: time for number, time in pairs if number is not None and time is not None}
 
 
@@ -101,7 +113,6 @@ class _Order:
 
     def __init__(self, trace: Trace, children: list[Child]) -> None:
         own = _times(trace)
-        own.update({release.number: release.time for release in trace.releases})
         known = sorted((time, number) for number, time in own.items())
         self._ends: dict[int, tuple[int, float]] = {}
         events: list[tuple[float, int, int]] = []

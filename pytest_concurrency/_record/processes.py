@@ -1,6 +1,7 @@
 """Child processes of a recorded test: forked ones go on recording, others are told to begin.
 
-Every child writes a journal of its own into a folder that only this test knows; it is read when the trace is asked for.
+Every process writes a journal of its own into a folder that only this test knows. The others look into it while one of
+them holds a call; all are read when the trace is asked for.
 """
 
 from __future__ import annotations
@@ -14,36 +15,62 @@ import weakref
 from contextlib import ExitStack, contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from .._frames import current_frames
 from .._imports import when_imported
 from .._patching import patched
 from .._places import callers
 from .._trace import Strand
-from .journal import Child, Journal, Start, is_alive, read
+from . import subprocesses
+from .journal import Child, Journal, Start, close_folder, is_alive, open_folder, read
 from .merge import merged
+from .others import OtherProcesses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from .._trace import Trace
+    from .door import Doors
     from .recorder import Recorder
 
 _ATTRIBUTE = "_pytest_concurrency"
 _active: weakref.WeakSet[Children] = weakref.WeakSet()
 
 
-class Children:
-    """The child processes of one recording."""
+class Summons(Protocol):
+    """Tells a child process what to record: pickled with its process object, or as text in its environment."""
 
-    def __init__(self, recorder: Recorder, summons: Callable[[str, Start], Any], on_fork: Callable[[], None]) -> None:
+    def as_text(self) -> str: ...
+
+
+class Children:
+    """The child processes of one recording.
+
+    Args:
+        summon: Makes what tells a child to begin.
+        on_fork: Called in a forked child, which goes on recording.
+        on_over: Called in a child that lives on when the test is over.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        doors: Doors,
+        summon: Callable[[str, Start], Summons],
+        on_fork: Callable[[OtherProcesses], None],
+        on_over: Callable[[], None],
+    ) -> None:
         self._recorder = recorder
-        self._summons = summons
+        self._doors = doors
+        self._summon = summon
         self._on_fork = on_fork
+        self._on_over = on_over
         self._folder: str | None = None
         self._owner = os.getpid()
         self._start = threading.local()
         self._started: list[Child] = []
+        self._lock = threading.Lock()
 
     @contextmanager
     def record(self, folder: str | None = None) -> Iterator[None]:
@@ -51,6 +78,7 @@ class Children:
         self._folder = folder
         with ExitStack() as undo:
             undo.enter_context(when_imported("multiprocessing.process", lambda: self._watch_multiprocessing(undo)))
+            undo.enter_context(when_imported("subprocess", lambda: undo.enter_context(subprocesses.watch(self))))
             _active.add(self)
             undo.callback(_active.discard, self)
             if folder is None:
@@ -61,83 +89,144 @@ class Children:
         """Return *trace* with what the children did."""
         if self._folder is None:
             return trace
-        told = read(Path(self._folder))
+        told = [child for child in read(Path(self._folder)) if child.pid != os.getpid()]
         pids = {child.pid for child in told if child.strands}
+        problems = {child.pid: child.problem for child in told}
         # One that has told nothing (yet), or could not.
         silent = [child for child in self._started if child.pid not in pids]
         for child in silent:
             child.ended = not is_alive(child.pid)
+            child.problem = problems.get(child.pid, child.problem)
         return merged(trace, [*(child for child in told if child.strands), *silent])
 
-    def _watch_multiprocessing(self, undo: ExitStack) -> None:
-        from multiprocessing.process import BaseProcess
+    def summons(self, start: Start) -> Summons:
+        """Return what tells a child process to begin."""
+        return self._summon(self._there(), start)
 
-        def make(original: Callable[[Any], None]) -> Callable[[Any], None]:
-            @wraps(original)
-            def start(process: Any) -> None:
-                if not self._recorder.is_here:
-                    original(process)
-                    return
-                begun = self._started_here(sys._getframe(1))
-                self._start.value, self._start.process = begun, process
-                # It goes to the child with the process object, whichever way that takes, and does nothing here.
-                process.__dict__[_ATTRIBUTE] = self._summons(self.folder(), begun)
-                try:
-                    original(process)
-                    self._started.append(self._silent(process, begun))
-                finally:
-                    del self._start.value, self._start.process
-                    process.__dict__.pop(_ATTRIBUTE, None)
+    @contextmanager
+    def starting(self) -> Iterator[None]:
+        """A process is being started inside the `with` block."""
+        self._there()
+        journal = self._recorder.journal
+        if journal is not None:
+            journal.starts(+1)
+        try:
+            yield
+        finally:
+            if journal is not None:
+                journal.starts(-1)
 
-            return start
+    def started(self, pid: int, name: str, start: Start, problem: str = "") -> None:
+        """Take down that a process has been started, and what is to be said where it tells nothing."""
+        strand = Strand(1, "process", name, pid, 0, first=1, start=self._recorder.now(), place=start.place)
+        self._started.append(Child(pid, name, start, {1: strand}, problem=problem))
+        if self._recorder.journal is not None:
+            self._recorder.journal.started(pid)
 
-        undo.enter_context(patched(BaseProcess, "start", make))
+    @property
+    def is_here(self) -> bool:
+        """Whether this is the process that is recorded."""
+        return self._recorder.is_here
 
-    def folder(self) -> str:
-        """Return the folder of the journals, which nobody but this user can look into."""
-        if self._folder is None:
-            self._folder = tempfile.mkdtemp(prefix="pytest-concurrency-")
-        return self._folder
-
-    def _silent(self, process: Any, start: Start) -> Child:
-        now = self._recorder.now()
-        strand = Strand(1, "process", process.name, process.pid, 0, first=1, start=now, place=start.place)
-        return Child(process.pid, process.name, start, {1: strand})
-
-    def _remove(self) -> None:
-        if self._folder is not None and os.getpid() == self._owner:
-            shutil.rmtree(self._folder, ignore_errors=True)
-
-    def _started_here(self, frame: Any) -> Start:
+    def start_here(self, frame: Any) -> Start:
+        """Return who starts a process at *frame*."""
         recorder = self._recorder
         place = next(iter(callers(frame, 1)), None)
         strand = recorder.here().strand
         return Start(strand.id, strand.pid, place, recorder.in_body or strand.started_by_test)
 
+    def _watch_multiprocessing(self, undo: ExitStack) -> None:
+        from multiprocessing.process import BaseProcess
+
+        undo.enter_context(patched(BaseProcess, "start", self._starts))
+        undo.enter_context(patched(BaseProcess, "join", self._joins))
+
+    def _starts(self, original: Callable[[Any], None]) -> Callable[[Any], None]:
+        @wraps(original)
+        def start(process: Any) -> None:
+            if not self.is_here:
+                original(process)
+                return
+            begun = self.start_here(sys._getframe(1))
+            self._start.value, self._start.process = begun, process
+            # It goes to the child with the process object, whichever way that takes, and does nothing here.
+            process.__dict__[_ATTRIBUTE] = self.summons(begun)
+            try:
+                with self.starting():
+                    original(process)
+                    if self.is_here:
+                        self.started(process.pid, process.name, begun)
+            finally:
+                if self.is_here:
+                    del self._start.value, self._start.process
+                process.__dict__.pop(_ATTRIBUTE, None)
+
+        return start
+
+    def _joins(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(original)
+        def join(process: Any, timeout: float | None = None) -> Any:
+            journal = self._recorder.journal
+            if timeout is not None or journal is None or not self.is_here or len(current_frames()) > 1:
+                return original(process, timeout)
+            # The one thread of this process can do nothing before the other process ends.
+            journal.rests(process.pid)
+            try:
+                return original(process, timeout)
+            finally:
+                journal.rests(None)
+
+        return join
+
+    def _there(self) -> str:
+        """Return the folder of the journals, which nobody but this user can look into."""
+        with self._lock:
+            if self._folder is None:
+                folder = tempfile.mkdtemp(prefix="pytest-concurrency-")
+                open_folder(folder)
+                journal = Journal(folder, "of the test", Start(0, os.getpid(), None, by_test=False))
+                journal.ready()
+                self._recorder.tell(journal)
+                self._doors.tell(OtherProcesses(folder), journal)
+                self._folder = folder
+            return self._folder
+
+    def _remove(self) -> None:
+        if self._folder is not None and os.getpid() == self._owner:
+            close_folder(self._folder)
+            if self._recorder.journal is not None:
+                self._recorder.journal.close()
+            shutil.rmtree(self._folder, ignore_errors=True)
+
     # Around a fork, in any of this process's threads
 
     def before_fork(self) -> None:
-        if self._recorder.is_here:
-            self.folder()
+        if self.is_here:
+            self._there()
             if not hasattr(self._start, "value"):
-                self._start.forked = self._started_here(sys._getframe(2))
+                self._start.forked = self.start_here(sys._getframe(2))
 
     def after_fork_in_child(self) -> None:
         start = getattr(self._start, "value", None) or getattr(self._start, "forked", None)
         if start is None or self._folder is None:
             return
         process = getattr(self._start, "process", None)
-        name = f"process {os.getpid()}"
+        self._start, self._started, self._lock = threading.local(), [], threading.Lock()
+        if self._recorder.journal is not None:
+            # A copy of the parent's: what it says is the parent's to say.
+            self._recorder.journal.close()
+        name = process.name if process is not None else f"process {os.getpid()}"
+        journal = Journal(self._folder, name, start, self._on_over)
+        self._recorder.restart(journal)
         if process is not None:
-            name = process.name
-            tell_the_end(self._recorder)
-        self._start, self._started = threading.local(), []
-        self._recorder.restart(Journal(self._folder, name, start))
-        self._on_fork()
+            tell_start_and_end(self._recorder)
+        else:
+            journal.ready()
+        self._on_fork(OtherProcesses(self._folder))
 
 
-def tell_the_end(recorder: Recorder) -> None:
-    """Say when this process, which `multiprocessing` has started, is about to end."""
+def tell_start_and_end(recorder: Recorder) -> None:
+    """Say when this process, which `multiprocessing` has started, begins with its own work and when it is to end."""
     from multiprocessing.process import BaseProcess
 
     original = BaseProcess._bootstrap  # type: ignore[attr-defined]  # what a child does, from its start to its end
@@ -145,6 +234,8 @@ def tell_the_end(recorder: Recorder) -> None:
     def bootstrap(process: Any, *args: Any, **kwargs: Any) -> Any:
         BaseProcess._bootstrap = original  # type: ignore[attr-defined]
         process.__dict__.pop(_ATTRIBUTE, None)
+        if recorder.journal is not None:
+            recorder.journal.ready()
         try:
             return original(process, *args, **kwargs)
         finally:

@@ -121,6 +121,13 @@ class Recorder:
         if clocks is not None:
             self.clocks = CpuClocks(self, clocks.most)
 
+    def tell(self, journal: Journal) -> None:
+        """Tell *journal* what happens from now on, so that child processes can read it, and what is open already."""
+        with self._lock:
+            self.journal = journal
+            for live in self._open.values():
+                journal.span(live.span)
+
     def now(self) -> float:
         """Return the seconds since the recording began."""
         return self._clock() - self.origin
@@ -267,6 +274,12 @@ class Recorder:
             self.clocks.began(live)
         return live
 
+    def let_in(self, live: LiveSpan) -> None:
+        """Say that a call which was held at its start begins with its work now."""
+        if self.clocks is not None:
+            self.clocks.let_in(live)
+        live.span = replace(live.span, let_in=self.now())
+
     def done(self, live: LiveSpan, outcome: Outcome) -> None:
         """Say that the work of a span has ended, though the call may still be held."""
         if self.clocks is not None:
@@ -309,6 +322,8 @@ class Recorder:
     def add_release(self, release: Release) -> None:
         """Take down that held calls were let go."""
         self._releases.append(release)
+        if self.journal is not None:
+            self.journal.release(release)
 
     def holders(self, resource: int) -> tuple[int, ...]:
         """Return the strands that took *resource* and have not given it back."""

@@ -116,6 +116,7 @@ class Calls:
             return self.original(*args, **kwargs)
         live = self.begin(_caller())
         try:
+            self._doors.hold_at_start(live)
             result = self.original(*args, **kwargs)
         except BaseException as error:
             self._leave(live, outcome_of(error), error)

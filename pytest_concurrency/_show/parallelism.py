@@ -45,7 +45,7 @@ def _never_called(trace: Trace, asked: Parallel, verdict: Verdict) -> str:
     called = {span.name for span in verdict.spans}
     missing = [name for name in asked.targets if trace.watched.get(name, name) not in called]
     were = "was" if len(missing) == 1 else "were"
-    return f"{' and '.join(missing)} {were} never called, in this process or in a child that multiprocessing started."
+    return f"{' and '.join(missing)} {were} never called, in this process or in a child process that is recorded."
 
 
 def _load_lines(trace: Trace, verdict: Verdict) -> list[str]:

@@ -110,7 +110,7 @@ def draw(trace: Trace, spans: Sequence[Span], *, width: int = 80, style: Style =
         (style.running, "running"),
         (style.waiting, "waiting"),
         (style.blocked, "blocking the loop"),
-        (style.held, "done, held for the proof"),
+        (style.held, "held for the proof" if any(span.let_in for span in shown) else "done, held for the proof"),
     )
     lines.append("  " + "   ".join(f"{sign} {meaning}" for sign, meaning in signs if sign in used))
     return lines
@@ -132,7 +132,10 @@ def _bar(trace: Trace, span: Span, origin: float, length: float, room: int, styl
         cells[first:last] = sign * (last - first)
 
     done = span.done_time if span.done_time is not None else end
+    begun = span.let_in if span.let_in is not None else span.start
     paint(span.start, end, style.waiting)
+    if begun > span.start:
+        paint(span.start, begun, style.held)
     if end > done:
         paint(done, end, style.held)
     steps = trace.strand(span.strand).steps
@@ -141,7 +144,7 @@ def _bar(trace: Trace, span: Span, origin: float, length: float, room: int, styl
         if start < stop:
             paint(start, stop, style.running)
     if not steps:
-        paint(span.start, done, style.running)
+        paint(begun, done, style.running)
     for block in trace.blocks:
         if block.strand == span.strand and block.hinders and span.start <= block.start < done:
             paint(block.start, min(block.end, done), style.blocked)

@@ -1,0 +1,116 @@
+"""What the other processes of a test are doing: read from their journals, while they write them."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .journal import SUFFIX, Reader, is_alive
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+@dataclass(slots=True)
+class _Process:
+    reader: Reader
+    pid: int = 0
+    name: str = ""
+    open: dict[int, tuple[str, int]] = field(default_factory=dict)
+    """Its spans in progress: the name and the strand."""
+    settled: set[int] = field(default_factory=set)
+    spent: Counter[int] = field(default_factory=Counter)
+    starting: int = 0
+    """How many processes it is about to start."""
+    started: list[int] = field(default_factory=list)
+    is_ready: bool = False
+    rests_on: int | None = None
+
+    def look(self) -> None:
+        for what, fields in self.reader.lines():
+            if what == "child":
+                self.pid, self.name = fields["pid"], fields["name"]
+            elif what == "span":
+                if fields["last"] is None:
+                    self.open[fields["id"]] = fields["name"], fields["strand"]
+                else:
+                    self.open.pop(fields["id"], None)
+            elif what == "settled":
+                self.settled.add(fields["expectation"])
+            elif what == "spent":
+                self.spent[fields["expectation"]] += fields["seconds"]
+            elif what == "starts":
+                self.starting += fields["more"]
+            elif what == "started":
+                self.started.append(fields["pid"])
+            elif what in ("ready", "problem"):
+                self.is_ready = True
+            elif what == "rests":
+                self.rests_on = fields["pid"]
+
+
+class OtherProcesses:
+    """The processes that write journals into one folder, as this one of them sees the rest."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = Path(folder)
+        self._own = os.getpid()
+        self._known: dict[str, _Process] = {}
+
+    def inside(self, names: Iterable[str]) -> list[tuple[str, tuple[int, int]]]:
+        """Return their calls of the targets *names* in progress: the name, and the process and its strand."""
+        wanted = frozenset(names)
+        return [
+            (name, (process.pid, strand))
+            for process in self._others()
+            for name, strand in process.open.values()
+            if name in wanted and is_alive(process.pid)
+        ]
+
+    def has_settled(self, expectation: int) -> bool:
+        """Tell whether one of them has settled that verdict."""
+        return any(expectation in process.settled for process in self._others())
+
+    def spent(self, expectation: int) -> float:
+        """Return for how many seconds they have held calls for that verdict."""
+        return sum(process.spent[expectation] for process in self._others())
+
+    def are_starting(self) -> bool:
+        """Tell whether one of them has been started and has not begun with its own work."""
+        processes = self._all()
+        ready = {process.pid for process in processes if process.is_ready}
+        return any(
+            (process.starting > 0 and process.pid != self._own)
+            or any(pid not in ready and is_alive(pid) for pid in process.started)
+            for process in processes
+        )
+
+    def pending(self) -> tuple[str, ...]:
+        """Return those that could still move, in words: not one that waits for the end of another which lives."""
+        processes = self._all()
+        started = {pid for process in processes for pid in process.started}
+        told = {process.pid: process for process in processes}
+        found = []
+        for pid in sorted((started | told.keys()) - {self._own}):
+            process = told.get(pid)
+            rests = process is not None and process.rests_on is not None and is_alive(process.rests_on)
+            if not rests and is_alive(pid):
+                found.append(f"process {process.name!r} (pid {pid})" if process is not None else f"process {pid}")
+        return tuple(found)
+
+    def _others(self) -> list[_Process]:
+        return [process for process in self._all() if process.pid != self._own]
+
+    def _all(self) -> list[_Process]:
+        try:
+            files = [name for name in os.listdir(self._folder) if name.endswith(SUFFIX)]
+        except OSError:
+            # The test is over.
+            files = []
+        for name in files:
+            process = self._known.setdefault(name, _Process(Reader(self._folder / name)))
+            process.look()
+        return [self._known[name] for name in sorted(files) if self._known[name].pid]
