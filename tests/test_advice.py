@@ -35,7 +35,7 @@ def trace(
         last = first + 1 if one_by_one else 10 * many + index
         strand = index % (strands or many) + 1
         end = start + seconds
-        spans.append(Span(index + 1, strand, WORK, first, start, last, end, last, end, "returned"))
+        spans.append(Span(index + 1, strand, WORK, first, start, last, end, last, end))
         if known is not None and index >= known:
             continue
         if kind in ("thread", "worker", "process"):
@@ -94,7 +94,7 @@ def test_time_in_which_a_loop_was_blocked_is_not_computing() -> None:
 
 def test_time_held_for_a_proof_is_not_the_call_s() -> None:
     made = trace(2, computing=0.4, seconds=0.5)
-    held = replace(made, spans=tuple(replace(span, end=9.0) for span in made.spans))
+    held = replace(made, spans=tuple(replace(span, start=-9.0, let_in=0.0, end=9.0) for span in made.spans))
 
     assert advise(held, WORK) == advise(made, WORK)
 

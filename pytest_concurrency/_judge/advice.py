@@ -132,7 +132,7 @@ def _computed(trace: Trace, spans: Sequence[Span], strands: dict[int, Strand]) -
     steps = {number: [(step.start, step.end) for step in strands[number].steps] for number in {s.strand for s in spans}}
     found = []
     for span in spans:
-        start, end = span.start, _end(trace, span)
+        start, end = _start(span), _end(trace, span)
         if steps[span.strand]:
             # A step's time is not a processor's, but most of it.
             ran = _inside(steps[span.strand], start, end) - _inside(blocked[span.strand], start, end)
@@ -167,14 +167,19 @@ def _inside(stretches: Sequence[tuple[float, float]], start: float, end: float) 
 def _covered(trace: Trace, spans: Sequence[Span]) -> float:
     """Return for how many seconds any of *spans* was in progress."""
     seconds = reached = 0.0
-    for start, end in sorted((span.start, _end(trace, span)) for span in spans):
+    for start, end in sorted((_start(span), _end(trace, span)) for span in spans):
         seconds += max(0.0, end - max(start, reached))
         reached = max(reached, end)
     return seconds
 
 
+def _start(span: Span) -> float:
+    """Return when the work of *span* began: what is before it is the proof's time, not the call's."""
+    return span.start if span.let_in is None else span.let_in
+
+
 def _end(trace: Trace, span: Span) -> float:
-    """Return when the work of *span* was done: what follows is the proof's time, not the call's."""
+    """Return when the work of *span* was done: what follows is the proof's time again."""
     for time in (span.done_time, span.end):
         if time is not None:
             return time

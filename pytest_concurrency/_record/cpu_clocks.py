@@ -45,7 +45,7 @@ class CpuClocks:
     def let_in(self, live: LiveSpan) -> None:
         """A call begins to work, after it was held."""
         if live.span.id in self._open:
-            self._read_all()
+            self._read_all(own_first=False)
 
     def ended(self, live: LiveSpan) -> None:
         """Its work is done."""
