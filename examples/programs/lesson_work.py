@@ -92,3 +92,25 @@ def send_by_manager(shared: Any) -> None:
 def tell(queue: Any) -> None:
     """Tell what this process finds in its memory: who it is, who imported this file, and the half-run generator."""
     queue.put((os.getpid(), IMPORTED_BY, next(half_run) if half_run is not None else None))
+
+
+def produce(queue: Any) -> None:
+    """Put three items and a last word into a queue of one place: each has to be fetched before the next."""
+    for item in (1, 2, 3, None):
+        queue.put(item)
+
+
+def consume(queue: Any) -> int:
+    """Return the sum of what comes out of the queue."""
+    return sum(iter(queue.get, None))
+
+
+def take_turns(lock: Any) -> None:
+    """Go where only one may be at a time, if *lock* sees to it."""
+    with lock:
+        critical()
+
+
+def critical() -> None:
+    """Stand for what must not be done by two at a time: read, think, write."""
+    time.sleep(0.002)
