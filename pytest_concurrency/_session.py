@@ -11,7 +11,7 @@ from ._child import Orders, Summons, Target
 from ._errors import ConcurrencyError, OverlapError, ParallelismError
 from ._imports import when_imported
 from ._judge import exclusion, overlap, parallelism
-from ._record import thread_strands
+from ._record import process_resources, thread_strands
 from ._record.cpu_clocks import CpuClocks
 from ._record.door import Doors, Rule
 from ._record.others import OtherProcesses
@@ -69,20 +69,20 @@ class Session:
 
     def record_as_child(self, journal: Journal, orders: Orders) -> None:
         """Record in a child process, for the one that started it: nothing is judged here."""
-        self.recorder.restart(journal)
+        self.recorder.restart(journal, OtherProcesses(orders.folder))
         self.recorder.origin = orders.origin
         self.recorder.in_body = True
         self._undo.enter_context(self._children.record(orders.folder))
         self._record_strands()
-        self._begin_as_child(orders.rules, OtherProcesses(orders.folder))
+        self._begin_as_child(orders.rules)
         if orders.clocks:
             self.read_clocks(orders.clocks)
 
-    def _forked(self, others: OtherProcesses) -> None:
-        self._begin_as_child(self._open_rules(), others)
+    def _forked(self) -> None:
+        self._begin_as_child(self._open_rules())
 
-    def _begin_as_child(self, rules: Iterable[Rule], others: OtherProcesses) -> None:
-        self.doors.begin_anew(rules, others)
+    def _begin_as_child(self, rules: Iterable[Rule]) -> None:
+        self.doors.begin_anew(rules)
         self.doors.plain_gate = ThreadGate(self.doors)
         # Its own first strand is the process.
         self.recorder.here()
@@ -102,6 +102,7 @@ class Session:
 
     def _record_strands(self) -> None:
         self._undo.enter_context(thread_strands.record(self.recorder))
+        self._undo.enter_context(process_resources.record(self.recorder))
         self.doors.plain_gate = ThreadGate(self.doors)
         self._undo.enter_context(when_imported("asyncio", self._record_asyncio))
         self._undo.enter_context(when_imported("trio", self._record_trio))

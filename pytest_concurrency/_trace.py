@@ -143,12 +143,15 @@ class Use:
     """A strand took or gave back something that limits how many may go on."""
 
     strand: int
-    action: Literal["took", "gave"]
+    action: Literal["wanted", "took", "gave"]
+    """Only what processes share is *wanted* first: nobody can look into another process to see who waits."""
     kind: str
-    """`lock`, `semaphore`, `limiter`, `queue`."""
+    """`lock`, `semaphore`, `limiter`, `queue`; `pool`, which a job is given to, of processes."""
     resource: int
     number: int
     place: Place | None = None
+    time: float | None = None
+    """Where processes share it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +199,12 @@ class Clock:
     """How often it went to sleep of its own accord."""
     lock: Place | None = None
     """The user's line at which it took a lock."""
+    awake: bool = False
+    """It was not asleep at that instant."""
+    used: float | None = None
+    """What all programs of the system have spent computing since it began …"""
+    stolen: float | None = None
+    """… and for how long its host kept processors from it meanwhile. None where the system does not say."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -74,6 +75,20 @@ ASLEEP = (clock(1, 0, 0), clock(2, 0, 0), clock(1, 1, 0.001, 0.0, 1), clock(2, 1
 ASLEEP_BUT_CHARGED = (clock(1, 0, 0), clock(2, 0, 0), clock(1, 1, 0.39, 0.01, 1), clock(2, 1, 0.01, 0.0, 1))
 # The GIL's holder waits for a processor, beside other processes, and the other sleeps meanwhile.
 HELD_UP = (clock(1, 0, 0), clock(2, 0, 0), clock(1, 1, 0.31, 0.28, 30), clock(2, 1, 0.32, 0.31, 30))
+# The host of a virtual machine ran somebody else for half of the time: both had work, and neither went to sleep …
+STOLEN = tuple(replace(clock(strand, time, time / 2, 0.0, 0), awake=True) for time in (0, 1) for strand in (1, 2))
+# … or now and then, and half of what the machine did was theirs.
+STOLEN_TOO = tuple(
+    replace(clock(strand, time, time / 2, 0.0, 4 * time), used=2.0 * time, stolen=2.0 * time)
+    for time in (0, 1)
+    for strand in (1, 2)
+)
+# It kept much from the machine, but these two would not have run.
+STOLEN_FROM_OTHERS = tuple(
+    replace(clock(strand, time, time / 100, 0.0, 4 * time), used=2.0 * time, stolen=2.0 * time)
+    for time in (0, 1)
+    for strand in (1, 2)
+)
 LOCKED = (clock(1, 0, 0), clock(2, 0, 0), clock(1, 1, 0.99), clock(2, 1, 0.01, 0.0, 1, LOCK))
 
 LOCKED_CHATTY = (clock(1, 0, 0), clock(2, 0, 0), clock(1, 1, 0.6, 0.1, 190), clock(2, 1, 0.01, 0.0, 1, LOCK))
@@ -85,6 +100,9 @@ LOCKED_CHATTY = (clock(1, 0, 0), clock(2, 0, 0), clock(1, 1, 0.6, 0.1, 190), clo
         pytest.param(BUSY, True, "held", "", id="they computed"),
         pytest.param(QUEUED, True, "held", "", id="they wanted to"),
         pytest.param(HELD_UP, True, "held", "", id="they wanted to, and needed the GIL now and then"),
+        pytest.param(STOLEN, True, "held", "", id="a host kept them from it"),
+        pytest.param(STOLEN_TOO, True, "held", "", id="a host kept them from it, and they slept a little"),
+        pytest.param(STOLEN_FROM_OTHERS, True, "broken", "waited", id="a host kept others from computing"),
         pytest.param(TURNS, True, "broken", "gil", id="GIL"),
         pytest.param(LOADED_TURNS, True, "broken", "gil", id="GIL on a busy machine"),
         pytest.param(LOADED_TURNS, False, "held", "", id="the same figures without a GIL"),

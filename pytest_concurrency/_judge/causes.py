@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
+from .._trace import Wait
+
 if TYPE_CHECKING:
-    from .._trace import Block, Job, Place, Span, Strand, Trace, Wait
+    from .._trace import Block, Job, Place, Span, Strand, Trace
     from .overlap import Verdict
 
 Kind = Literal[
@@ -48,6 +50,7 @@ def cause_of(trace: Trace, verdict: Verdict) -> Cause | None:
         return _started_in_turn(verdict.strands)
     return (
         _lock(verdict)
+        or _shared_lock(trace, verdict)
         or by_workers
         or _pool(trace, spans)
         or _chain(verdict)
@@ -108,6 +111,24 @@ def _lock(verdict: Verdict) -> Cause | None:
     return None
 
 
+def _shared_lock(trace: Trace, verdict: Verdict) -> Cause | None:
+    """A lock that processes share: who is asked for it cannot be seen from the process that holds it."""
+    release = verdict.release
+    if release is None:
+        return None
+    inside = {span.strand for span in verdict.spans if span.id in release.spans}
+    uses = [use for use in trace.uses if use.time is not None and use.number < release.number]
+    last = {(use.strand, use.resource): use for use in uses}
+    held = {resource: strand for (strand, resource), use in last.items() if use.action == "took" and strand in inside}
+    waits = [use for use in last.values() if use.action == "wanted" and use.resource in held]
+    if not waits:
+        return None
+    first = waits[0]
+    wait = Wait(first.strand, first.kind, first.resource, (held[first.resource],), first.place)
+    waiting = sum(use.resource == first.resource for use in waits)
+    return Cause("lock", first.place, wait=wait, holder=held[first.resource], waiting=waiting, size=1)
+
+
 def _pool(trace: Trace, spans: tuple[Span, ...]) -> Cause | None:
     """Workers that fetch each call's work from one queue, fewer than there are calls."""
     if len(spans) < 2:
@@ -146,6 +167,12 @@ def _workers(trace: Trace, verdict: Verdict) -> Cause | None:
     return Cause("in turn", chain.place if chain is not None else done[1].place)
 
 
+def _handed_in(trace: Trace, before: Span, after: Span) -> Place | None:
+    """Return the line that handed in the job of the second call to a pool when the first one was over."""
+    over = before.last if before.last is not None else before.first
+    return next((use.place for use in trace.uses if use.kind == "pool" and over < use.number < after.first), None)
+
+
 def _processes(trace: Trace, spans: tuple[Span, ...]) -> Cause | None:
     """The calls were made in child processes: too few of those, or in too few of them."""
     made = {span.strand: trace.strand(span.strand) for span in spans}
@@ -153,8 +180,11 @@ def _processes(trace: Trace, spans: tuple[Span, ...]) -> Cause | None:
     if len(spans) < 2 or any(strand.kind != "process" for strand in made.values()) or any(s.caller for s in spans):
         return None
     first = next(iter(made.values()))
+    pool = [each for each in trace.strands if each.kind == "process" and each.place == first.place]
+    between = [_handed_in(trace, before, after) for before, after in pairwise(spans)]
+    if len(pool) > 1 and None not in between:
+        return Cause("in turn", between[0])
     if len(made) < len(spans):
-        pool = [each for each in trace.strands if each.kind == "process" and each.place == first.place]
         kind: Kind = "chunk" if len(made) == 1 and len(pool) > 1 else "processes"
         return Cause(kind, first.place, size=len(pool) if kind == "chunk" else len(made))
     return None

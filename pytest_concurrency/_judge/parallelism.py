@@ -13,7 +13,6 @@ for a second of computing, where work without the GIL had at most 121, and at le
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import defaultdict
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
@@ -148,13 +147,14 @@ class _Spent:
     wall: float
     computing: float
     queued: float
+    """Waiting for a processor, of this system or of the one that it is a guest of."""
     waits: float
     knows_queue: bool
 
 
 def _spent(trace: Trace, strand: int, shared: Sequence[tuple[Interval, frozenset[int]]]) -> _Spent | None:
     """Return what *strand* spent inside the shared stretches, None where its clocks were not read."""
-    clocks = _clocks(trace)[strand]
+    clocks = _readings(trace, strand)
     if len(clocks) < 2:
         return None
     wall = computing = queued = waits = 0.0
@@ -165,29 +165,56 @@ def _spent(trace: Trace, strand: int, shared: Sequence[tuple[Interval, frozenset
             computing += after[0] - before[0]
             queued += after[1] - before[1]
             waits += after[2] - before[2]
-    return _Spent(wall, computing, queued, waits, all(clock.queued is not None for clock in clocks))
+    return _Spent(wall, computing, queued, waits, all(clock.knows_queue for clock in clocks))
 
 
-def _clocks(trace: Trace) -> dict[int, list[Clock]]:
-    found: dict[int, list[Clock]] = defaultdict(list)
-    for clock in sorted(trace.clocks, key=lambda clock: clock.time):
-        found[clock.strand].append(clock)
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What one thread has asked of the processors, summed up to one instant."""
+
+    time: float
+    figures: tuple[float, float, float]
+    """Computing, waiting for a processor, and how often it went to sleep."""
+    knows_queue: bool
+
+
+def _readings(trace: Trace, strand: int) -> list[_Reading]:
+    found: list[_Reading] = []
+    withheld = 0.0
+    before = None
+    for clock in sorted((each for each in trace.clocks if each.strand == strand), key=lambda clock: clock.time):
+        if before is not None:
+            withheld += _withheld(before, clock)
+        before = clock
+        figures = (clock.cpu, (clock.queued or 0.0) + withheld, float(clock.switches or 0))
+        found.append(_Reading(clock.time, figures, clock.queued is not None))
     return found
 
 
-def _at(clocks: Sequence[Clock], time: float) -> tuple[float, float, float]:
+def _at(clocks: Sequence[_Reading], time: float) -> tuple[float, float, float]:
     """Return what the clocks of one thread show at *time*, evenly between two readings."""
     index = min(max(bisect_right([clock.time for clock in clocks], time), 1), len(clocks) - 1)
     before, after = clocks[index - 1], clocks[index]
     length = after.time - before.time
     part = min(max((time - before.time) / length, 0.0), 1.0) if length > 0 else 0.0
-    pairs = zip(_figures(before), _figures(after), strict=True)
+    pairs = zip(before.figures, after.figures, strict=True)
     cpu, queued, switches = (first + part * (second - first) for first, second in pairs)
     return cpu, queued, switches
 
 
-def _figures(clock: Clock) -> tuple[float, float, float]:
-    return clock.cpu, clock.queued or 0.0, float(clock.switches or 0)
+def _withheld(before: Clock, after: Clock) -> float:
+    """Return for how long the host kept a thread from running between two readings, which looks like sleep."""
+    missing = (after.time - before.time) - (after.cpu - before.cpu) - ((after.queued or 0.0) - (before.queued or 0.0))
+    if before.queued is None or missing <= 0:
+        return 0.0
+    if before.awake and after.switches == before.switches:
+        # It never went to sleep.
+        return missing
+    if None in (before.used, before.stolen, after.used, after.stolen):
+        return 0.0
+    used, stolen = after.used - before.used, after.stolen - before.stolen  # type: ignore[operator]  # none is None
+    # It is kept from those who run, each as much as it runs.
+    return min(missing, stolen * (after.cpu - before.cpu) / used) if used > 0 else 0.0
 
 
 def _load(strand: int, spent: _Spent) -> Load:
@@ -204,6 +231,10 @@ def _lock(trace: Trace, spent: Mapping[int, _Spent | None]) -> Place | None:
             asleep = each.wall - each.computing - each.queued
             if asleep > each.wall / 2:
                 return clock.lock
+    for use in trace.uses:
+        each = spent.get(use.strand)
+        if use.action == "wanted" and each is not None and each.wall - each.computing - each.queued > each.wall / 2:
+            return use.place
     return None
 
 

@@ -57,34 +57,65 @@ class CpuClocks:
         own = threading.get_ident()
         # What the readings take must not count as this call's own work.
         read = sorted(set(self._open.copy().values()), key=lambda each: (each[1] == own) != own_first)
-        if self._left <= 0:
+        only_own = self._left <= 0
+        if only_own:
             read = [each for each in read if each[1] == own]
             self._left_for_own -= 1
         frames = current_frames() if len(read) > 1 else {}
+        machine = _of_machine()
         for strand, ident, native_id in read:
             figures = _of_kernel(native_id)
             if figures is None and ident == own:
-                figures = (thread_time(), None, _own_switches())
+                figures = (thread_time(), None, _own_switches(), True)
             if figures is not None:
                 place = None if ident == own else _at_a_lock(frames.get(ident))
-                cpu, queued, switches = figures
+                cpu, queued, switches, awake = figures
                 self._left -= 1
                 self._recorder.add_clock(
-                    Clock(strand, next_number(), self._recorder.now(), cpu, queued, switches, place)
+                    Clock(strand, next_number(), self._recorder.now(), cpu, queued, switches, place, awake, *machine)
                 )
+        if not only_own:
+            self._read_others(machine)
+
+    def _read_others(self, machine: tuple[float | None, float | None]) -> None:
+        """Read what threads of other processes have asked for, which cannot be asked to do it themselves."""
+        journal, others = self._recorder.journal, self._recorder.others
+        if others is None or journal is None:
+            return
+        for pid, strand, native_id in others.at_work():
+            figures = _of_kernel(native_id, pid)
+            if figures is not None:
+                self._left -= 1
+                cpu, queued, switches, awake = figures
+                now = self._recorder.now()
+                journal.seen(pid, Clock(strand, next_number(), now, cpu, queued, switches, None, awake, *machine))
 
 
-def _of_kernel(native_id: int) -> tuple[float, float | None, int | None] | None:
-    folder = f"/proc/self/task/{native_id}"
+def _of_kernel(native_id: int, pid: int | str = "self") -> tuple[float, float | None, int | None, bool] | None:
+    folder = f"/proc/{pid}/task/{native_id}"
     try:
         with open(f"{folder}/schedstat", "rb") as file:
             cpu, queued = (int(part) / 1e9 for part in file.read().split()[:2])
         with open(f"{folder}/status", "rb") as file:
-            # A thread that waits for the GIL goes to sleep of its own accord, again and again.
-            switches = next(int(line.split()[1]) for line in file if line.startswith(b"voluntary_ctxt_switches"))
-    except (OSError, ValueError, StopIteration):
+            told = dict(line.split(b":", 1) for line in file)
+        # A thread that waits for the GIL goes to sleep of its own accord, again and again.
+        return cpu, queued, int(told[b"voluntary_ctxt_switches"]), told[b"State"].strip().startswith(b"R")
+    except (OSError, ValueError, KeyError):
         return None
-    return cpu, queued, switches
+
+
+def _of_machine() -> tuple[float | None, float | None]:
+    """Return what the system has spent computing, and what its host has kept from it, in seconds of a processor.
+
+    A virtual machine whose host gives its processors to others meanwhile sees no program asleep, and none run.
+    """
+    try:
+        with open("/proc/stat", "rb") as file:
+            user, nice, system, _, _, irq, softirq, steal = map(int, file.readline().split()[1:9])
+    except (OSError, ValueError):
+        return None, None
+    ticks = os.sysconf("SC_CLK_TCK")
+    return (user + nice + system + irq + softirq) / ticks, steal / ticks
 
 
 def _own_switches() -> int | None:

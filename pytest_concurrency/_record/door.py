@@ -122,25 +122,6 @@ class PlainGate(Protocol):
         """Look again soon: somebody came in. May be called from any thread."""
 
 
-class Others(Protocol):
-    """What the other processes of a test are doing."""
-
-    def inside(self, names: Iterable[str]) -> list[tuple[str, tuple[int, int]]]:
-        """Return their calls of the targets *names* in progress: the name, and the process and its strand."""
-
-    def has_settled(self, expectation: int) -> bool:
-        """Tell whether one of them has settled that verdict."""
-
-    def spent(self, expectation: int) -> float:
-        """Return for how many seconds they have held calls for that verdict."""
-
-    def are_starting(self) -> bool:
-        """Tell whether one of them has been started and has not begun with its own work."""
-
-    def pending(self) -> tuple[str, ...]:
-        """Return those that could still move, in words."""
-
-
 class Doors:
     """All doors of one test."""
 
@@ -150,22 +131,18 @@ class Doors:
         self.find_gate: list[Callable[[], Gate | None]] = []
         """Asked in order for the gate of the loop that runs in this thread."""
         self.plain_gate: PlainGate | None = None
-        self.others: Others | None = None
-        """The other processes of the test, where there are any."""
         self._occupied: set[Gate | PlainGate] = set()
 
     def add(self, rule: Rule) -> None:
         self.doors.append(Door(rule))
 
-    def begin_anew(self, rules: Iterable[Rule], others: Others) -> None:
+    def begin_anew(self, rules: Iterable[Rule]) -> None:
         """This is a child process: whom its parent holds is not its affair, what is to be seen is."""
         self.doors = [Door(rule) for rule in rules]
-        self.others = others
         self._occupied = set()
 
-    def tell(self, others: Others, journal: Journal) -> None:
+    def tell(self, journal: Journal) -> None:
         """There will be child processes: tell them by *journal* what was held here already."""
-        self.others = others
         for door in self.doors:
             journal.spent(door.rule.expectation, door.rule.patience - door.patience)
             if door.settled:
@@ -222,12 +199,13 @@ class Doors:
 
     def patience(self, door: Door) -> float:
         """Return how long calls may still be held at *door*, in seconds."""
-        spent = self.others.spent(door.rule.expectation) if self.others is not None else 0.0
+        others = self.recorder.others
+        spent = others.spent(door.rule.expectation) if others is not None else 0.0
         return max(0.0, door.patience - spent)
 
     def is_met(self, door: Door) -> bool:
         """Tell whether those inside now, in this process and in others, settle the verdict."""
-        others, rule = self.others, door.rule
+        others, rule = self.recorder.others, door.rule
         if others is None:
             return door.is_met()
         return others.has_settled(rule.expectation) or door.is_met(others.inside(rule.targets))
@@ -325,7 +303,7 @@ class WaitingRoom:
             self._quiet = 0
             self._looked = None
             return "empty"
-        others = self.doors.others
+        others = self.doors.recorder.others
         if others is not None and others.are_starting() and self._granted < _STARTING:
             # How long a system takes to start a process says nothing about the program.
             self._grant(now - self._looked if self._looked is not None else 0.0)

@@ -10,10 +10,11 @@ import contextlib
 import dataclasses
 import json
 import os
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .._trace import Clock, Place, Release, Span, Strand, Wait
+from .._trace import Clock, Place, Release, Span, Strand, Use, Wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,6 +50,9 @@ class Child:
     strands: dict[int, Strand] = field(default_factory=dict)
     spans: dict[int, Span] = field(default_factory=dict)
     clocks: list[Clock] = field(default_factory=list)
+    seen: list[tuple[int, Clock]] = field(default_factory=list)
+    """Clocks of other processes' threads that it read: the process, and what was read."""
+    uses: list[Use] = field(default_factory=list)
     releases: list[Release] = field(default_factory=list)
     problem: str = ""
     """Why something in it could not be watched."""
@@ -94,11 +98,19 @@ class Journal:
 
     def span(self, span: Span) -> None:
         """A span has begun, or something about it has changed."""
-        self._tell("span", dataclasses.asdict(span))
+        self._tell("span", {**dataclasses.asdict(span), "native": threading.get_native_id()})
 
     def clock(self, clock: Clock) -> None:
         """A thread's clocks have been read."""
         self._tell("clock", dataclasses.asdict(clock))
+
+    def seen(self, pid: int, clock: Clock) -> None:
+        """The clocks of another process's thread have been read."""
+        self._tell("seen", {"pid": pid, "clock": dataclasses.asdict(clock)})
+
+    def use(self, use: Use) -> None:
+        """Something that processes share was wanted, taken or given back."""
+        self._tell("use", dataclasses.asdict(use))
 
     def release(self, release: Release) -> None:
         """Held calls were let go."""
@@ -209,9 +221,14 @@ def _take_down(child: Child, what: str, fields: dict[str, Any]) -> None:
     elif what == "span":
         places = {"again": _place(fields["again"]), "place": _place(fields["place"])}
         callers = tuple(Place(**each) for each in fields["caller"])
+        fields.pop("native")
         child.spans[fields["id"]] = Span(**{**fields, **places, "caller": callers})
     elif what == "clock":
-        child.clocks.append(Clock(**{**fields, "lock": _place(fields["lock"])}))
+        child.clocks.append(_clock(fields))
+    elif what == "seen":
+        child.seen.append((fields["pid"], _clock(fields["clock"])))
+    elif what == "use":
+        child.uses.append(Use(**{**fields, "place": _place(fields["place"])}))
     elif what == "release":
         waits = tuple(
             Wait(**{**wait, "on": tuple(wait["on"]), "place": _place(wait["place"])}) for wait in fields["waits"]
@@ -220,6 +237,10 @@ def _take_down(child: Child, what: str, fields: dict[str, Any]) -> None:
         child.releases.append(Release(**{**fields, **lists}))
     elif what == "problem":
         child.problem = fields["text"]
+
+
+def _clock(fields: dict[str, Any]) -> Clock:
+    return Clock(**{**fields, "lock": _place(fields["lock"])})
 
 
 def _place(fields: dict[str, Any] | None) -> Place | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .journal import Child
 
 if TYPE_CHECKING:
-    from .._trace import Release, Trace
+    from .._trace import Clock, Release, Trace
 
 
 def merged(trace: Trace, children: list[Child]) -> Trace:
@@ -24,6 +24,8 @@ def merged(trace: Trace, children: list[Child]) -> Trace:
     strands = [_scaled(strand, order.own) for strand in trace.strands]
     spans = [_scaled(span, order.own) for span in trace.spans]
     clocks = [_scaled(clock, order.own) for clock in trace.clocks]
+    uses = [_scaled(use, order.own) for use in trace.uses]
+    seen: list[tuple[int, Clock]] = []
     releases = [_scaled(release, order.own) for release in trace.releases]
     lost: list[str] = []
     ids: dict[tuple[int, int], int] = {}
@@ -56,10 +58,15 @@ def merged(trace: Trace, children: list[Child]) -> Trace:
             spans.append(
                 _scaled(dataclasses.replace(span, id=len(spans) + 1, strand=ids[child.pid, span.strand]), number)
             )
+        uses += [_scaled(dataclasses.replace(use, strand=ids[child.pid, use.strand]), number) for use in child.uses]
+        seen += [(pid, _scaled(clock, number)) for pid, clock in child.seen]
         releases += [_scaled(_renamed(each, child.pid, ids, calls), number) for each in child.releases]
         clocks += [
             _scaled(dataclasses.replace(clock, strand=ids[child.pid, clock.strand]), number) for clock in child.clocks
         ]
+    clocks += [
+        dataclasses.replace(clock, strand=ids[pid, clock.strand]) for pid, clock in seen if (pid, clock.strand) in ids
+    ]
     return dataclasses.replace(
         trace,
         strands=tuple(strands),
@@ -67,7 +74,7 @@ def merged(trace: Trace, children: list[Child]) -> Trace:
         clocks=tuple(clocks),
         jobs=tuple(_scaled(job, order.own) for job in trace.jobs),
         blocks=tuple(_scaled(block, order.own) for block in trace.blocks),
-        uses=tuple(_scaled(use, order.own) for use in trace.uses),
+        uses=tuple(sorted(uses, key=lambda use: use.number)),
         releases=tuple(releases),
         lost=(*(child.problem for child in told if child.problem), *lost),
     )
@@ -105,7 +112,8 @@ def _times(what: Child | Trace) -> dict[int, float]:
     for each in (*spans, *strands):
         pairs += [(each.first, each.start), (each.last, each.end)]
     pairs += [(span.done, span.done_time) for span in spans]
-    pairs += [(each.number, each.time) for each in (*what.clocks, *what.releases)]
+    seen = [clock for _, clock in what.seen] if isinstance(what, Child) else []
+    pairs += [(each.number, each.time) for each in (*what.clocks, *what.releases, *what.uses, *seen)]
     return {number: time for number, time in pairs if number is not None and time is not None}
 
 

@@ -19,8 +19,8 @@ class _Process:
     reader: Reader
     pid: int = 0
     name: str = ""
-    open: dict[int, tuple[str, int]] = field(default_factory=dict)
-    """Its spans in progress: the name and the strand."""
+    open: dict[int, tuple[str, int, int]] = field(default_factory=dict)
+    """Its spans in progress: the name, the strand, and how the system names its thread."""
     settled: set[int] = field(default_factory=set)
     spent: Counter[int] = field(default_factory=Counter)
     starting: int = 0
@@ -35,7 +35,7 @@ class _Process:
                 self.pid, self.name = fields["pid"], fields["name"]
             elif what == "span":
                 if fields["last"] is None:
-                    self.open[fields["id"]] = fields["name"], fields["strand"]
+                    self.open[fields["id"]] = fields["name"], fields["strand"], fields["native"]
                 else:
                     self.open.pop(fields["id"], None)
             elif what == "settled":
@@ -66,9 +66,15 @@ class OtherProcesses:
         return [
             (name, (process.pid, strand))
             for process in self._others()
-            for name, strand in process.open.values()
+            for name, strand, _ in process.open.values()
             if name in wanted and is_alive(process.pid)
         ]
+
+    def at_work(self) -> set[tuple[int, int, int]]:
+        """Return which of their threads are in a call: the process, its strand, and how the system names the thread."""
+        return {
+            (process.pid, strand, native) for process in self._others() for _, strand, native in process.open.values()
+        }
 
     def has_settled(self, expectation: int) -> bool:
         """Tell whether one of them has settled that verdict."""

@@ -58,7 +58,7 @@ class Children:
         recorder: Recorder,
         doors: Doors,
         summon: Callable[[str, Start], Summons],
-        on_fork: Callable[[OtherProcesses], None],
+        on_fork: Callable[[], None],
         on_over: Callable[[], None],
     ) -> None:
         self._recorder = recorder
@@ -186,8 +186,8 @@ class Children:
                 open_folder(folder)
                 journal = Journal(folder, "of the test", Start(0, os.getpid(), None, by_test=False))
                 journal.ready()
-                self._recorder.tell(journal)
-                self._doors.tell(OtherProcesses(folder), journal)
+                self._recorder.tell(journal, OtherProcesses(folder))
+                self._doors.tell(journal)
                 self._folder = folder
             return self._folder
 
@@ -217,12 +217,12 @@ class Children:
             self._recorder.journal.close()
         name = process.name if process is not None else f"process {os.getpid()}"
         journal = Journal(self._folder, name, start, self._on_over)
-        self._recorder.restart(journal)
+        self._recorder.restart(journal, OtherProcesses(self._folder))
         if process is not None:
             tell_start_and_end(self._recorder)
         else:
             journal.ready()
-        self._on_fork(OtherProcesses(self._folder))
+        self._on_fork()
 
 
 def tell_start_and_end(recorder: Recorder) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from .journal import Journal
+    from .others import OtherProcesses
 
 
 @dataclass(slots=True, weakref_slot=True, eq=False)
@@ -101,7 +102,9 @@ class Recorder:
         self._releases: list[Release] = []
         self._clocks: list[Clock] = []
         self.journal: Journal | None = None
-        """Where a child process tells its parent what it records."""
+        """Where this process tells the others of the test what it records, where there are any."""
+        self.others: OtherProcesses | None = None
+        """What they tell."""
         self._creating = threading.local()
         # Two threads may meet a new strand at once; reentrant, since a finalizer may record in the middle of it.
         self._lock = threading.RLock()
@@ -111,20 +114,20 @@ class Recorder:
         """Whether this is the process that is recorded: a forked child has a copy, with locks that may stay shut."""
         return os.getpid() == self._pid
 
-    def restart(self, journal: Journal) -> None:
+    def restart(self, journal: Journal, others: OtherProcesses) -> None:
         """Begin anew in a child process, which tells *journal* what it does; the names and the clock go on."""
         names, clocks, in_body, origin = self.watched, self.clocks, self.in_body, self.origin
         locators = self.locators
         self.__init__(self.nodeid, self._clock)  # type: ignore[misc]  # all of it is the parent's, down to the lock
         self.watched, self.in_body, self.origin, self.journal = names, in_body, origin, journal
-        self.locators = locators
+        self.locators, self.others = locators, others
         if clocks is not None:
             self.clocks = CpuClocks(self, clocks.most)
 
-    def tell(self, journal: Journal) -> None:
+    def tell(self, journal: Journal, others: OtherProcesses) -> None:
         """Tell *journal* what happens from now on, so that child processes can read it, and what is open already."""
         with self._lock:
-            self.journal = journal
+            self.journal, self.others = journal, others
             for live in self._open.values():
                 journal.span(live.span)
 
@@ -312,6 +315,8 @@ class Recorder:
     def add_use(self, use: Use) -> None:
         """Take down that a strand took or gave back a lock, a permit or an item."""
         self._uses.append(use)
+        if self.journal is not None and use.time is not None:
+            self.journal.use(use)
 
     def add_clock(self, clock: Clock) -> None:
         """Take down what a thread has asked of the processors."""

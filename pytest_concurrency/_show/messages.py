@@ -53,6 +53,7 @@ def overlap_message(trace: Trace, overlap: Overlap, verdict: Verdict, page: Page
     paragraphs = [_overlap_headline(overlap, verdict, page)]
     if verdict.why == "never called":
         paragraphs.append(page.wrapped(_never_called(trace, overlap.targets, verdict.spans)))
+        paragraphs += [page.wrapped(text) for text in trace.lost]
         return "\n\n".join(paragraphs)
     drawing = draw(trace, verdict.spans or as_spans(verdict.strands), width=page.width, style=page.style)
     if drawing:
@@ -249,7 +250,7 @@ def exclusion_message(trace: Trace, targets: Sequence[str], verdict: Exclusion, 
     """Return what a verdict on `must_not_overlap` says to its reader."""
     what = " or ".join(targets)
     if verdict.why == "never called":
-        text = page.wrapped(_never_called(trace, targets, verdict.spans))
+        text = "\n\n".join(map(page.wrapped, (_never_called(trace, targets, verdict.spans), *trace.lost)))
         return f"expected calls of {what} one at a time, saw too few to tell\n\n{text}"
     drawing = "\n".join(draw(trace, verdict.spans, width=page.width, style=page.style))
     if verdict.why == "one call":

@@ -20,7 +20,7 @@ def parallelism_message(trace: Trace, asked: Parallel, verdict: Verdict, page: P
     """Return what a verdict on `must_run_in_parallel` says to its reader."""
     paragraphs = [_headline(asked, verdict)]
     if verdict.why == "never called":
-        paragraphs.append(page.wrapped(_never_called(trace, asked, verdict)))
+        paragraphs += [page.wrapped(text) for text in (_never_called(trace, asked, verdict), *trace.lost)]
         return "\n\n".join(paragraphs)
     paragraphs.append("\n".join(draw(trace, verdict.spans, width=page.width, style=page.style)))
     if verdict.loads:
