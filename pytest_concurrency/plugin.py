@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from . import _blocking_run, _markers, _settings, _timing, _warning
+from . import _blocking_run, _markers, _settings, _start_methods, _timing, _warning
 from ._errors import ConcurrencyError, ConcurrencyWarning
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _session_key = pytest.StashKey["Session"]()
 _blocking_key = pytest.StashKey[_blocking_run.BlockingRun]()
 _asked_key = pytest.StashKey[frozenset[str]]()
 
-_MARKERS = _markers.NAMES | _timing.MARKERS | _blocking_run.MARKERS
+_MARKERS = _markers.NAMES | _timing.MARKERS | _blocking_run.MARKERS | _start_methods.MARKERS
 _FIXTURES = frozenset({"concurrency", "virtual_clock"})
 _RECORDED = _markers.NAMES | {"concurrency", "report"}
 
@@ -57,14 +57,21 @@ def pytest_configure(config: pytest.Config) -> None:
     blocking.configure(settings.blocking, str(config.rootpath))
     blocking.session_of = lambda item: item.stash.get(_session_key, None)
     blocking.page_of = _page
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_start_methods.Disagreements(), "pytest_concurrency_start_methods")
     for plugin, name in ((blocking.baseline, "baseline"), (blocking.rules, "rules")):
         if plugin is not None:
             config.pluginmanager.register(plugin, f"pytest_concurrency_{name}")
-    for line in (*_markers.DOCS, *_timing.DOCS, *_blocking_run.DOCS):
+    for line in (*_markers.DOCS, *_timing.DOCS, *_blocking_run.DOCS, *_start_methods.DOCS):
         config.addinivalue_line("markers", line)
 
 
 virtual_clock = _timing.virtual_clock
+start_method = _start_methods.start_method
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    _start_methods.parametrize(metafunc)
 
 
 @pytest.fixture
@@ -98,6 +105,8 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
         phase = _record_setup(item, phase)
     if asked & _timing.ASKED:
         phase = _timing.setup(item, phase)
+    if asked & _start_methods.MARKERS:
+        phase = _start_methods.setup(item, phase)
     return (yield from item.config.stash[_blocking_key].setup(item, asked, phase))
 
 
@@ -109,6 +118,8 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
         phase = _record_call(item, phase)
     if asked & _timing.ASKED:
         phase = _timing.call(item, phase)
+    if asked & _start_methods.MARKERS:
+        phase = _start_methods.call(item, phase)
     return (yield from item.config.stash[_blocking_key].call(phase))
 
 
@@ -120,6 +131,8 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
         phase = _record_teardown(item, phase)
     if asked & _timing.ASKED:
         phase = _timing.teardown(item, phase)
+    if asked & _start_methods.MARKERS:
+        phase = _start_methods.teardown(item, phase)
     return (yield from item.config.stash[_blocking_key].teardown(phase))
 
 
@@ -178,6 +191,8 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
+    if item.stash[_asked_key] & _start_methods.MARKERS:
+        _start_methods.attach(item, report)
     if call.excinfo is None and not item.stash[_asked_key] & _RECORDED:
         return report
     if call.excinfo is not None and isinstance(call.excinfo.value, (ConcurrencyError, ConcurrencyWarning)):

@@ -31,9 +31,10 @@ ROOMS: dict[str, set[str]] = {
     "_record": {"_trace", "_places", "_sequence", "_imports", "_patching", "_frames"},
     "_blocking": {"_trace", "_places", "_sequence", "_imports", "_patching", "_frames", "_errors", "_settings"},
     "_virtual_time": {"_imports", "_patching", "_frames"},
+    "_inheritance": {"_trace", "_places", "_imports", "_patching"},
 }
 # What has to do with the run that pytest does; everything else can be used and tested without it.
-MEETS_PYTEST = {"plugin", "_settings", "_errors", "_timing", "_reporting", "_warning"}
+MEETS_PYTEST = {"plugin", "_settings", "_errors", "_timing", "_reporting", "_warning", "_start_methods"}
 LOOPS = {"asyncio", "trio", "anyio", "uvloop", "gevent"}
 # Imports the loops' libraries in functions that run when the program under test has imported them.
 MEETS_SEVERAL_LOOPS = {"_blocking.turns", "_record.thread_strands"}
