@@ -115,6 +115,7 @@ def count_in_processes(many: int) -> None:
 
 
 @TWO_AND_FOUR
+@pytest.mark.start_methods
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_p3_computing_runs_in_parallel_in_processes(many: int, concurrency: Any) -> None:
     """P3: CPU-bound work suits processes ("CPU密集型(多进程)").
@@ -122,7 +123,8 @@ def test_p3_computing_runs_in_parallel_in_processes(many: int, concurrency: Any)
     The same function as in P1. Each process has an interpreter and a GIL of its own: nobody takes turns.
 
     Verdict: true.
-    Seen: the same computing in 2 and in 4 processes runs in parallel, also on one processor beside a noisy neighbour.
+    Seen: the same computing in 2 and in 4 processes runs in parallel, under each start method, and on one processor
+    beside a noisy neighbour.
     """
     concurrency.watch(lesson_work.count)
 

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 PROGRAMS = Path(__file__).parent / "programs"
-METHODS = multiprocessing.get_all_start_methods()
 # Python warns of a fork beside other threads, which pytest-xdist has. None of them holds a lock here.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
@@ -102,12 +101,6 @@ def test_p5_a_pool_is_at_most_as_many_processes_as_it_was_given() -> None:
 # P6
 
 
-@pytest.fixture(params=METHODS)
-def context(request: pytest.FixtureRequest) -> Any:
-    """Each way to start a process that this system knows."""
-    return multiprocessing.get_context(request.param)
-
-
 def in_a_child(context: Any, target: Callable[..., None], *args: object) -> None:
     """Run *target* in a process of its own, to its end."""
     process = context.Process(target=target, args=args)
@@ -116,20 +109,21 @@ def in_a_child(context: Any, target: Callable[..., None], *args: object) -> None
     assert process.exitcode == 0
 
 
-def test_p6_a_plain_global_stays_where_it_was_changed(context: Any, concurrency: Any) -> None:
+@pytest.mark.start_methods
+def test_p6_a_plain_global_stays_where_it_was_changed(start_method: Any, concurrency: Any) -> None:
     """P6: there is inter-process communication ("有进程间通信"), and it is needed.
 
     Processes share no memory: what a child writes into a global, only that child reads. A queue, a pipe, shared memory
     and a manager carry it across.
 
     Verdict: true.
-    Seen: a global that a child changed is unchanged in the parent; a Queue, a Pipe, shared memory and a Manager carry
-    it across.
+    Seen: a global that a child changed is unchanged in the parent, under each start method; a Queue, a Pipe, shared
+    memory and a Manager carry it across.
     """
     concurrency.watch(lesson_work.add_one)
     lesson_work.counter = 0
 
-    in_a_child(context, lesson_work.add_one)
+    in_a_child(start_method, lesson_work.add_one)
     assert [call.outcome for call in concurrency.spans(lesson_work.add_one)] == ["returned"]
     assert lesson_work.counter == 0
 
@@ -170,9 +164,8 @@ def numbers() -> Iterator[int]:
     yield 3
 
 
-def what_a_child_finds(method: str) -> tuple[int, int, int | None]:
+def what_a_child_finds(context: Any) -> tuple[int, int, int | None]:
     """Run a generator half-way here, and let a child tell what it finds of it."""
-    context = multiprocessing.get_context(method)
     lesson_work.half_run = numbers()
     try:
         assert next(lesson_work.half_run) == 1
@@ -183,8 +176,8 @@ def what_a_child_finds(method: str) -> tuple[int, int, int | None]:
         lesson_work.half_run = None
 
 
-@pytest.mark.skipif("fork" not in METHODS, reason="this system does not fork")
-def test_p7_a_forked_child_goes_on_from_the_middle() -> None:
+@pytest.mark.start_methods("fork")
+def test_p7_a_forked_child_goes_on_from_the_middle(start_method: Any) -> None:
     """P7: fork: the child inherits memory, split off a half-run program ("从运行了一半的程序中裂变出去").
 
     The parent has run a generator half-way. No pickle can carry a generator, yet the child goes on where it stood. The
@@ -194,7 +187,7 @@ def test_p7_a_forked_child_goes_on_from_the_middle() -> None:
     Seen: a forked child takes the next value of a generator that its parent had run half-way, and imports nothing
     again.
     """
-    pid, imported_by, found = what_a_child_finds("fork")
+    pid, imported_by, found = what_a_child_finds(start_method)
 
     assert pid != os.getpid()
     assert found == 2
@@ -211,8 +204,8 @@ def test_p7_linux_forks_by_default_until_python_3_13() -> None:
     assert default == ("fork" if sys.version_info < (3, 14) else "forkserver")
 
 
-@pytest.mark.parametrize("method", [method for method in METHODS if method != "fork"])
-def test_p8_a_spawned_child_begins_anew_and_imports_the_file(method: str) -> None:
+@pytest.mark.start_methods("spawn", "forkserver")
+def test_p8_a_spawned_child_begins_anew_and_imports_the_file(start_method: Any) -> None:
     """P8: spawn: Python starts again and imports the file ("1. 启动python程序; 2.import代码文件").
 
     The child knows nothing of what the parent did at run time, and the file's import happens once more, in the child.
@@ -221,7 +214,7 @@ def test_p8_a_spawned_child_begins_anew_and_imports_the_file(method: str) -> Non
     Verdict: imprecise.
     Seen: the run-time value is absent in a child of spawn and forkserver, and its module was imported by another pid.
     """
-    pid, imported_by, found = what_a_child_finds(method)
+    pid, imported_by, found = what_a_child_finds(start_method)
 
     assert pid != os.getpid()
     assert found is None
