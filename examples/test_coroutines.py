@@ -120,7 +120,7 @@ def test_c2_await_runs_to_the_end_and_then_goes_on(library: str, concurrency: An
     That is the order inside *one* coroutine. The loop is free meanwhile: another task gets on.
 
     Verdict: true.
-    Seen: before, inside, after come in this order, 2 s for two awaits of 1 s; another task's steps lie in between.
+    Seen: before, inside and after come in this order, in exactly 2 s, and another task's step of 1 s lies in between.
     """
     order: list[str] = []
 

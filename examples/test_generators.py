@@ -91,7 +91,7 @@ def test_g3_the_program_decides_who_runs_next(concurrency: Any) -> None:
     turns, on one thread and without an operating system's help: hence "user-mode threads" ("用户态的线程").
 
     Verdict: true.
-    Seen: the steps of two generators are recorded as A1 B1 A2 B2 A3 B3, and the two are in progress at once.
+    Seen: the steps of two generators are recorded as A1 B1 A2 B2 A3 B3.
     """
 
     def task(name: str) -> Iterator[None]:
@@ -277,7 +277,7 @@ def test_g7_while_one_task_waits_another_gets_on_asyncio(concurrency: Any) -> No
     To be exact, it is the loop that uses it: while A waits, the loop runs B, and all of B's steps lie inside.
 
     Verdict: imprecise.
-    Seen: all three steps of B fall inside the wait of A; where A calls `time.sleep` instead, none does.
+    Seen: all three steps of B fall inside the wait of A; where A calls `time.sleep` instead, no step does.
     """
 
     async def a():
