@@ -156,7 +156,7 @@ MUTATIONS = [
     ),
     Mutation(
         "B5", "a lock that does not wait", "test_blocking.py::test_b5_a_synchronous_resource_blocks_the_loop",
-        "lock.acquire(timeout=AT_MOST)", "lock.acquire(blocking=False)", inside="acquire_a_lock",
+        "lock.acquire(timeout=10 * AT_MOST)", "lock.acquire(blocking=False)", inside="acquire_a_lock",
     ),
     Mutation(
         "B5", "a synchronous queue for a twin", "test_blocking.py::test_b5_its_async_twin_leaves_the_loop_to_others",
@@ -259,7 +259,7 @@ def outcome_of(mutation: Mutation) -> tuple[str, str]:
     if result.returncode == 1:
         return "red", last
     # What the test is about may be missing here.
-    return "skipped" if result.returncode == 0 and " passed" not in last else "GREEN", last
+    return "skipped" if result.returncode in (0, 5) and " passed" not in last else "GREEN", last
 
 
 def main(claims: list[str]) -> int:

@@ -441,7 +441,7 @@ def test_c7_a_generator_can_be_awaited_when_types_coroutine_says_so(library: str
         yield
 
     async def main():
-        with pytest.raises(TypeError, match=r"can't be used in 'await' expression"):
+        with pytest.raises(TypeError, match="generator"):
             await plain()
         return await with_yield(), await with_async()
 
