@@ -17,7 +17,7 @@ from pytest_concurrency._blocking.guard import Guard
 from pytest_concurrency._settings import KINDS, Blocking
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pytest_concurrency._trace import Block
 
@@ -81,6 +81,38 @@ def test_a_lock_in_c_that_is_free_again_within_a_few_milliseconds() -> None:
         asyncio.run(main())
 
     assert [block for block in blocks if block.call == "lock.acquire"] == []
+
+
+def test_a_pool_that_was_there_before_the_test(
+    pytester: pytest.Pytester, inner: Callable[..., pytest.RunResult]
+) -> None:
+    """Its processes were started, or forked, before anybody was told what to watch. It is no silent pass."""
+    pytester.makepyfile(
+        work="def work(number): pass",
+        test_it="""
+        import multiprocessing, pytest, work
+
+        @pytest.fixture(scope="module", params=["fork", "spawn"])
+        def pool(request):
+            if request.param not in multiprocessing.get_all_start_methods():
+                pytest.skip("not on this system")
+            with multiprocessing.get_context(request.param).Pool(2) as pool:
+                pool.map(work.work, range(2))
+                yield pool
+
+        def test_before(pool):
+            pass
+
+        @pytest.mark.must_overlap("work:work")
+        def test_it(pool):
+            pool.map(work.work, range(2))
+        """,
+    )
+
+    result = inner("-p", "no:xdist")
+
+    result.assert_outcomes(passed=2, failed=2)
+    result.stdout.fnmatch_lines(["expected 2 calls of work:work at once, saw none at all"])
 
 
 def test_memory_is_not_a_file() -> None:

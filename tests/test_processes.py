@@ -398,6 +398,10 @@ def test_a_process_sees_what_the_others_do(tmp_path: Path, monkeypatch: pytest.M
     assert others.has_settled(0)
     assert others.pending() == ("process 'first' (pid 2)",)
 
+    delays = iter([5.0, 5.2, 5.2])
+    monkeypatch.setattr("pytest_concurrency._record.others._delay", lambda _: next(delays))
+    assert [round(others.kept_waiting(), 3) for _ in range(3)] == [0.0, 0.2, 0.0]
+
     alive.remove(2)
     assert others.inside(["work"]) == []
     assert others.pending() == ("process 'parent' (pid 1)",)

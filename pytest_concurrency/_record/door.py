@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from .recorder import LiveSpan, Recorder
 
 
-# For so long, in seconds, processes that are about to start may keep patience from running out.
-_STARTING = 30.0
+# For so long, in seconds, a busy system may keep patience from running out.
+_MOST_GRANTED = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,9 +304,12 @@ class WaitingRoom:
             self._looked = None
             return "empty"
         others = self.doors.recorder.others
-        if others is not None and others.are_starting() and self._granted < _STARTING:
-            # How long a system takes to start a process says nothing about the program.
-            self._grant(now - self._looked if self._looked is not None else 0.0)
+        if others is not None:
+            # How long a system takes to start a process, and to let it run, says nothing about the program.
+            passed = now - self._looked if self._looked is not None else 0.0
+            kept = others.kept_waiting()
+            if self._granted < _MOST_GRANTED:
+                self._grant(passed if others.are_starting() else min(passed, kept))
         self._looked = now
         horizon = min(held.since + self.doors.patience(held.door) for held in self.held)
         survey = self.survey(self.held, horizon)

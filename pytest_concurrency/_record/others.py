@@ -59,6 +59,7 @@ class OtherProcesses:
         self._folder = Path(folder)
         self._own = os.getpid()
         self._known: dict[str, _Process] = {}
+        self._delays: dict[int, float] = {}
 
     def inside(self, names: Iterable[str]) -> list[tuple[str, tuple[int, int]]]:
         """Return their calls of the targets *names* in progress: the name, and the process and its strand."""
@@ -95,17 +96,28 @@ class OtherProcesses:
         )
 
     def pending(self) -> tuple[str, ...]:
-        """Return those that could still move, in words: not one that waits for the end of another which lives."""
+        """Return those that could still move, in words."""
+        names = {process.pid: process.name for process in self._all()}
+        return tuple(
+            f"process {names[pid]!r} (pid {pid})" if pid in names else f"process {pid}" for pid in self._moving()
+        )
+
+    def kept_waiting(self) -> float:
+        """Return for how long, in seconds, one of them had to wait for a processor since this was asked last."""
+        before, self._delays = self._delays, {pid: _delay(pid) for pid in self._moving()}
+        return max((delay - before[pid] for pid, delay in self._delays.items() if pid in before), default=0.0)
+
+    def _moving(self) -> list[int]:
+        """Return those that could still move: not one that waits for the end of another which lives."""
         processes = self._all()
         started = {pid for process in processes for pid in process.started}
-        told = {process.pid: process for process in processes}
+        rests_on = {process.pid: process.rests_on for process in processes}
         found = []
-        for pid in sorted((started | told.keys()) - {self._own}):
-            process = told.get(pid)
-            rests = process is not None and process.rests_on is not None and is_alive(process.rests_on)
-            if not rests and is_alive(pid):
-                found.append(f"process {process.name!r} (pid {pid})" if process is not None else f"process {pid}")
-        return tuple(found)
+        for pid in sorted((started | rests_on.keys()) - {self._own}):
+            on = rests_on.get(pid)
+            if is_alive(pid) and (on is None or not is_alive(on)):
+                found.append(pid)
+        return found
 
     def _others(self) -> list[_Process]:
         return [process for process in self._all() if process.pid != self._own]
@@ -120,3 +132,12 @@ class OtherProcesses:
             process = self._known.setdefault(name, _Process(Reader(self._folder / name)))
             process.look()
         return [self._known[name] for name in sorted(files) if self._known[name].pid]
+
+
+def _delay(pid: int) -> float:
+    """Return for how long the first thread of a process has waited for a processor, in seconds; 0 if unknown."""
+    try:
+        with open(f"/proc/{pid}/schedstat", "rb") as file:
+            return int(file.read().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
