@@ -10,11 +10,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
 from ._blocking.guard import Guard
-from ._errors import BlockingError, ConcurrencyWarning, OverlapError, ParallelismError
+from ._errors import BlockingError, ConcurrencyWarning, LeakError, OverlapError, ParallelismError
 from ._judge import exclusion, overlap, parallelism
+from ._judge import leaks as leak_judge
 from ._judge.advice import advise
 from ._judge.blocking import counts, findings
 from ._judge.causes import cause_of
+from ._leaks.owner import Owner
+from ._leaks.owner import current as owners
+from ._leaks.watch import Watch
 from ._places import place_of
 from ._record.targets import name_of
 from ._record.watch import outcome_of
@@ -23,6 +27,7 @@ from ._settings import Blocking
 from ._show import messages
 from ._show.advice import advice_text
 from ._show.blocks import failure_text
+from ._show.leaks import failure_text as leak_text
 from ._show.messages import Page
 from ._show.parallelism import parallelism_message
 from ._show.timeline import draw, parts
@@ -30,7 +35,7 @@ from ._show.timeline import draw, parts
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ._trace import Block, Span, Trace
+    from ._trace import Block, Leak, Span, Trace
 
 
 _CLOCKS = 500
@@ -129,6 +134,11 @@ class Concurrency:
         return tuple(block for block in self._session.trace().blocks if counts(block, self._session.blocking))
 
     @property
+    def leaks(self) -> tuple[Leak, ...]:
+        """What would be left behind if the test ended here; threads and processes get a short while to end."""
+        return self._session.find_leaks()
+
+    @property
     def elapsed(self) -> float:
         """Seconds since the test's body began."""
         return self._session.seconds()
@@ -191,6 +201,17 @@ class Concurrency:
         if found:
             raise BlockingError(failure_text(found, self._session.page))
 
+    def assert_no_leaks(self) -> None:
+        """Fail if anything that was started so far is left behind.
+
+        Raises:
+            LeakError: Something is.
+        """
+        __tracebackhide__ = True
+        found = leak_judge.findings(self.leaks, (), "")
+        if found:
+            raise LeakError(leak_text(found, self._session.page))
+
     def assert_parallel(self, *targets: object, at_least: int = 2) -> None:
         """Fail unless calls of the targets executed at the same time, as `must_run_in_parallel` says.
 
@@ -237,11 +258,35 @@ def record() -> Iterator[Concurrency]:
     guard.observe = True
     session.start()
     try:
-        with session.body():
+        with session.body(), _leaks_found(session):
             yield Concurrency(session)
     finally:
         session.stop()
         guard.remove()
+
+
+@contextmanager
+def _leaks_found(session: Session) -> Iterator[None]:
+    """Watch what is started inside the `with` block, and at its end take down what of it is left."""
+    owner = Owner()
+    watch = Watch(lambda problem: warnings.warn(ConcurrencyWarning(problem), stacklevel=2))
+
+    def left() -> tuple[Leak, ...]:
+        watch.collect()
+        session.leaks += [leak for leak in watch.take({owner}) if leak_judge.innocent(leak) is None]
+        now = [each.leak for each in watch.left({owner}, lambda leak: leak_judge.innocent(leak) is None)]
+        return (*session.leaks, *(leak for leak in now if leak_judge.innocent(leak) is None))
+
+    watch.install()
+    before = owners.set(owner)
+    session.find_leaks = left
+    try:
+        yield
+    finally:
+        session.leaks = list(left())
+        session.find_leaks = lambda: tuple(session.leaks)
+        owners.reset(before)
+        watch.remove()
 
 
 def _end(trace: Trace, span: Span) -> float:

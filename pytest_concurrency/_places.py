@@ -62,7 +62,7 @@ def callers(frame: FrameType | None, limit: int = 8) -> tuple[Place, ...]:
     """Return up to *limit* lines of the user's own code, innermost first, that led to *frame*."""
     found: list[Place] = []
     for each in outward(frame):
-        if _is_loop(each):
+        if is_loop(each):
             # Below a loop's own step stands whoever ran the loop, not who called.
             break
         if owner(each.f_code.co_filename) == "user" and not is_trampoline(each):
@@ -78,7 +78,8 @@ _LOOP_STEPS = frozenset(
 )
 
 
-def _is_loop(frame: FrameType) -> bool:
+def is_loop(frame: FrameType) -> bool:
+    """Tell whether *frame* is a loop's own step: what stands below it did not call what stands above."""
     code = frame.f_code
     return (os.path.basename(code.co_filename), code.co_name) in _LOOP_STEPS and owner(code.co_filename) != "user"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ._errors import ConcurrencyError
+from ._errors import ConcurrencyError, LeakError
 from ._judge.blocking import counts
 from ._session import Judged
 from ._show import json
@@ -34,7 +34,7 @@ def attach(report: pytest.TestReport, session: Session, root: str) -> None:
     setattr(report, ENTRY, entry)
 
 
-_ERRORS = {"must_not_block": "BlockingError", "must_finish_within": "DeadlineError"}
+_ERRORS = {"must_not_block": "BlockingError", "must_finish_within": "DeadlineError", "must_not_leak": "LeakError"}
 """Markers that are judged where no session is needed, and what they raise."""
 
 
@@ -52,6 +52,13 @@ def note_verdicts(session: Session, asked: frozenset[str], error: BaseException 
         broken = type(error).__name__ == _ERRORS[marker]
         if broken or error is None:
             session.judged.append(Judged(marker, not broken, str(error) if broken else ""))
+
+
+def note_late_leak(session: Session, error: BaseException | None) -> None:
+    """Correct the verdict on `must_not_leak` where something was found only after the fixtures had ended."""
+    if isinstance(error, LeakError):
+        session.judged = [each for each in session.judged if each.marker != "must_not_leak"]
+        session.judged.append(Judged("must_not_leak", False, str(error), LeakError))
 
 
 def attach_timeline(report: pytest.TestReport, session: Session) -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ._markers import Expectation
     from ._record.journal import Journal, Start
     from ._record.targets import Resolved
-    from ._trace import Block, Trace
+    from ._trace import Block, Leak, Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,10 @@ class Session:
         self.judged: list[Judged] = []
         self.elapsed: float | None = None
         """Seconds that the body took; None while it has not ended."""
+        self.leaks: list[Leak] = []
+        """What was left behind and counts."""
+        self.find_leaks: Callable[[], tuple[Leak, ...]] = lambda: tuple(self.leaks)
+        """Looks for what would be left behind now."""
         self._body_began = perf_counter()
         self._expectations: list[Expectation] = []
         self._names: list[tuple[str, ...]] = []
@@ -200,7 +204,7 @@ class Session:
 
     def trace(self) -> Trace:
         """Return what has been recorded so far."""
-        return self._children.merged(self.recorder.trace())
+        return self._children.merged(replace(self.recorder.trace(), leaks=tuple(self.leaks)))
 
     def judge(self) -> list[Judged]:
         """Return what became of each expectation."""

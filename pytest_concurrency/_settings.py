@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BLOCKING_MODES = ("off", "warn", "fail", "raise")
+LEAKS_MODES = ("off", "warn", "fail")
 KINDS = (
     *("sleep", "lock", "queue", "join", "socket", "dns", "subprocess", "file"),
     *("database", "input", "import", "cpu", "wait"),
@@ -38,10 +39,19 @@ class Blocking:
 
 
 @dataclass(frozen=True, slots=True)
+class Leaks:
+    """What happens about what tests leave behind."""
+
+    mode: str = "off"
+    allow: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What one run was asked for."""
 
     blocking: Blocking = Blocking()
+    leaks: Leaks = Leaks()
     reports: tuple[Path, ...] = ()
     timeline: bool = False
 
@@ -69,6 +79,13 @@ def add_options(parser: pytest.Parser) -> None:
         action="store_true",
         default=False,
         help="Write the file of --blocking-baseline anew with what this run finds",
+    )
+    group.addoption(
+        "--leaks",
+        dest="concurrency_leaks",
+        metavar="MODE",
+        default=None,
+        help="What to do about what a test starts and leaves behind: off, warn or fail (default: off)",
     )
     group.addoption(
         "--concurrency-report",
@@ -104,6 +121,13 @@ def add_options(parser: pytest.Parser) -> None:
         type="linelist",
         default=[],
     )
+    parser.addini("concurrency_leaks", "Default of --leaks", default="off")
+    parser.addini(
+        "concurrency_allow_leaks",
+        "What may be left behind: a name such as Thread-*, package.module:function, or a path glob",
+        type="linelist",
+        default=[],
+    )
 
 
 def read(config: pytest.Config) -> Settings:
@@ -114,6 +138,7 @@ def read(config: pytest.Config) -> Settings:
     """
     return Settings(
         blocking=_read_blocking(config),
+        leaks=_read_leaks(config),
         reports=tuple(_report_path(config, path) for path in config.getoption("concurrency_report")),
         timeline=config.getoption("concurrency_timeline"),
     )
@@ -149,6 +174,14 @@ def _read_blocking(config: pytest.Config) -> Blocking:
         baseline=config.invocation_params.dir / baseline if baseline is not None else None,
         baseline_update=update,
     )
+
+
+def _read_leaks(config: pytest.Config) -> Leaks:
+    option = config.getoption("concurrency_leaks")
+    where, mode = ("--leaks", option) if option is not None else _ini(config, "concurrency_leaks")
+    if mode not in LEAKS_MODES:
+        raise pytest.UsageError(f"{where} = {mode!r}: expected one of {', '.join(LEAKS_MODES)}")
+    return Leaks(mode, tuple(config.getini("concurrency_allow_leaks")))
 
 
 def parse_seconds(value: object) -> float:

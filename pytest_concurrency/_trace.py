@@ -130,12 +130,36 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
+class Maker:
+    """A line that led to something being made, with the module that it stands in."""
+
+    module: str
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
 class Leak:
     """What a test started and left behind."""
 
     kind: str
+    """`task`, `coroutine`, `thread`, `process`, `generator`, `executor`, `loop`, `socket` or `exception`."""
     name: str
     place: Place | None = None
+    """The line that made it, the user's own where it is known."""
+    what: str = ""
+    """What it runs: a coroutine, a function, a command."""
+    state: str = ""
+    """In which state it was left, in words."""
+    waits: str = ""
+    """What it waits for: a `Wait.kind`."""
+    at: Place | None = None
+    """The line at which it waits, or is suspended."""
+    stack: tuple[Place, ...] = ()
+    """Where a thread stood, or an exception was raised, outermost first."""
+    made: tuple[Maker, ...] = ()
+    """Who made it, innermost first."""
+    fixture: str = ""
+    """The fixture that made it, with its scope; empty where the test's body did."""
 
 
 @dataclass(frozen=True, slots=True)

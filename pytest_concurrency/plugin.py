@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from . import _blocking_run, _markers, _settings, _start_methods, _timing, _warning
+from . import _blocking_run, _leaks_run, _markers, _settings, _start_methods, _timing, _warning
 from ._errors import ConcurrencyError, ConcurrencyWarning
 
 if TYPE_CHECKING:
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 _settings_key = pytest.StashKey[_settings.Settings]()
 _session_key = pytest.StashKey["Session"]()
 _blocking_key = pytest.StashKey[_blocking_run.BlockingRun]()
+_leaks_key = pytest.StashKey[_leaks_run.LeaksRun]()
 _asked_key = pytest.StashKey[frozenset[str]]()
 
-_MARKERS = _markers.NAMES | _timing.MARKERS | _blocking_run.MARKERS | _start_methods.MARKERS
+_MARKERS = _markers.NAMES | _timing.MARKERS | _blocking_run.MARKERS | _leaks_run.MARKERS | _start_methods.MARKERS
 _FIXTURES = frozenset({"concurrency", "virtual_clock"})
 _RECORDED = _markers.NAMES | {"concurrency", "report"}
 
@@ -62,7 +63,11 @@ def pytest_configure(config: pytest.Config) -> None:
     for plugin, name in ((blocking.baseline, "baseline"), (blocking.rules, "rules")):
         if plugin is not None:
             config.pluginmanager.register(plugin, f"pytest_concurrency_{name}")
-    for line in (*_markers.DOCS, *_timing.DOCS, *_blocking_run.DOCS, *_start_methods.DOCS):
+    leaks = config.stash[_leaks_key] = _leaks_run.LeaksRun()
+    config.add_cleanup(leaks.stop)
+    leaks.session_of, leaks.page_of = blocking.session_of, _page
+    leaks.configure(settings.leaks, config)
+    for line in (*_markers.DOCS, *_timing.DOCS, *_blocking_run.DOCS, *_leaks_run.DOCS, *_start_methods.DOCS):
         config.addinivalue_line("markers", line)
 
 
@@ -107,6 +112,9 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
         phase = _timing.setup(item, phase)
     if asked & _start_methods.MARKERS:
         phase = _start_methods.setup(item, phase)
+    leaks = item.config.stash[_leaks_key]
+    if leaks.is_on or asked & _leaks_run.ASKED:
+        phase = leaks.setup(item, asked, phase)
     return (yield from item.config.stash[_blocking_key].setup(item, asked, phase))
 
 
@@ -120,6 +128,9 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
         phase = _timing.call(item, phase)
     if asked & _start_methods.MARKERS:
         phase = _start_methods.call(item, phase)
+    leaks = item.config.stash[_leaks_key]
+    if leaks.is_on or asked & _leaks_run.ASKED:
+        phase = leaks.call(phase)
     return (yield from item.config.stash[_blocking_key].call(phase))
 
 
@@ -133,6 +144,9 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
         phase = _timing.teardown(item, phase)
     if asked & _start_methods.MARKERS:
         phase = _start_methods.teardown(item, phase)
+    leaks = item.config.stash[_leaks_key]
+    if leaks.is_on or asked & _leaks_run.ASKED:
+        phase = leaks.teardown(phase)
     return (yield from item.config.stash[_blocking_key].teardown(phase))
 
 
@@ -207,12 +221,14 @@ def _attach(item: pytest.Item, call: pytest.CallInfo[None], session: Session, re
     settings = item.config.stash[_settings_key]
     from . import _reporting
 
+    error = call.excinfo.value if call.excinfo is not None else None
     if call.when == "call":
-        error = call.excinfo.value if call.excinfo is not None else None
         _reporting.note_verdicts(session, item.stash[_asked_key], error)
         if settings.timeline:
             _reporting.attach_timeline(report, session)
     elif settings.reports:
+        if "must_not_leak" in item.stash[_asked_key]:
+            _reporting.note_late_leak(session, error)
         _reporting.attach(report, session, str(item.config.rootpath))
 
 
@@ -233,6 +249,7 @@ def _show_as_text(report: pytest.TestReport, excinfo: pytest.ExceptionInfo[BaseE
         __file__,
         _timing.__file__,
         _blocking_run.__file__,
+        _leaks_run.__file__,
         _warning.__file__,
     )
     if not raised_here or report.outcome != "failed":

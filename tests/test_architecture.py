@@ -25,11 +25,23 @@ ROOMS: dict[str, set[str]] = {
     "_errors": set(),
     "_settings": set(),
     "_markers": set(),
+    "_allow": set(),
     "_places": {"_trace"},
-    "_judge": {"_trace"},
+    "_judge": {"_trace", "_allow"},
     "_show": {"_trace", "_judge"},
     "_record": {"_trace", "_places", "_sequence", "_imports", "_patching", "_frames"},
-    "_blocking": {"_trace", "_places", "_sequence", "_imports", "_patching", "_frames", "_errors", "_settings"},
+    "_blocking": {
+        "_trace",
+        "_places",
+        "_sequence",
+        "_imports",
+        "_patching",
+        "_frames",
+        "_errors",
+        "_settings",
+        "_allow",
+    },
+    "_leaks": {"_trace", "_places", "_imports", "_patching", "_frames", "_record"},
     "_virtual_time": {"_imports", "_patching", "_frames"},
     "_inheritance": {"_trace", "_places", "_imports", "_patching"},
 }
@@ -108,7 +120,7 @@ def test_only_what_has_to_do_with_the_run_imports_pytest(name: str, path: Path) 
     assert (
         not uses_pytest
         or name in MEETS_PYTEST
-        or name.startswith(("_blocking_run", "_blocking_baseline", "_blocking_rules"))
+        or name.startswith(("_leaks_run", "_blocking_run", "_blocking_baseline", "_blocking_rules"))
     )
 
 

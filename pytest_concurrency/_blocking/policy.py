@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .._allow import PlaceRule, parse_place, with_packages
 from .frames import module_of
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ INNOCENTS: tuple[Innocent, ...] = (
 def innocent(kind: str, inner: Iterable[FrameType]) -> str | None:
     """Return why the frames *inner* may make a call of this *kind*, None where nobody says so."""
     for frame in inner:
-        names = _with_packages(module_of(frame))
+        names = with_packages(module_of(frame))
         for each in INNOCENTS:
             if each.covers(kind, names, frame.f_code.co_name):
                 return each.reason
@@ -155,14 +156,7 @@ def is_importing(frames: Iterable[FrameType]) -> bool:
     return any(frame.f_code.co_filename.startswith("<frozen importlib") for frame in frames)
 
 
-def _with_packages(module: str) -> frozenset[str]:
-    parts = module.split(".")
-    return frozenset(".".join(parts[:n]) for n in range(1, len(parts) + 1))
-
-
-_NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 _CALL = re.compile(r"[\w.*?\[\]]+")
-_FUNCTION = re.compile(r"[\w.<>*?]+")
 
 
 @dataclass(slots=True, eq=False)
@@ -171,9 +165,7 @@ class AllowRule:
 
     text: str
     call: str | None
-    module: str | None
-    function: str | None
-    path: str | None
+    place: PlaceRule
     used: int = 0
     """How many blocks it has let off: a rule that never does is worth a word."""
 
@@ -181,20 +173,10 @@ class AllowRule:
         """Tell whether a call known under *names*, made under *frames*, is let off."""
         if self.call is not None and not any(fnmatch.fnmatchcase(name, self.call) for name in names):
             return False
-        return any(self._covers(frame, root) for frame in frames)
-
-    def _covers(self, frame: FrameType, root: str) -> bool:
-        code = frame.f_code
-        if self.path is not None:
-            file = code.co_filename.replace(os.sep, "/")
-            below = f"{root.rstrip('/')}/"
-            return fnmatch.fnmatchcase(file.removeprefix(below), self.path) or fnmatch.fnmatchcase(file, self.path)
-        if self.module is not None and self.module not in _with_packages(module_of(frame)):
-            return False
-        if self.function is None:
-            return True
-        qualified = code.co_qualname.replace(".<locals>", "")
-        return fnmatch.fnmatchcase(qualified, self.function) or fnmatch.fnmatchcase(code.co_name, self.function)
+        return any(
+            self.place.covers(frame.f_code.co_filename, module_of(frame), frame.f_code.co_qualname, root)
+            for frame in frames
+        )
 
 
 def parse_rule(text: str) -> AllowRule:
@@ -210,14 +192,11 @@ def parse_rule(text: str) -> AllowRule:
     call, at, place = text.strip().rpartition("@")
     if at and not _CALL.fullmatch(call):
         raise ValueError(f"{text!r} does not say who may block: {expected}")
-    module, colon, function = place.partition(":")
-    if "/" in place or place.endswith(".py"):
-        if colon and not re.match(r"[A-Za-z]:[\\/]", place):
-            raise ValueError(f"{text!r} names a path and a function: {expected}")
-        return AllowRule(text, call or None, None, None, place.replace(os.sep, "/").removeprefix("./"))
-    if not _NAME.fullmatch(module) or (colon and not _FUNCTION.fullmatch(function)):
-        raise ValueError(f"{text!r} does not say who may block: {expected}")
-    return AllowRule(text, call or None, module, function or None, None)
+    try:
+        return AllowRule(text, call or None, parse_place(place))
+    except ValueError as error:
+        problem = str(error) or "does not say who may block"
+    raise ValueError(f"{text!r} {problem}: {expected}")
 
 
 @dataclass(slots=True, eq=False)
