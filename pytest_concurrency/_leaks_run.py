@@ -53,6 +53,7 @@ class _Test:
     ended: set[Owner] = field(default_factory=set)
     """Fixtures of a wider scope that ended after it."""
     passed: bool = False
+    told_problem: bool = False
 
 
 class LeaksRun:
@@ -193,9 +194,6 @@ class LeaksRun:
         test.own.add(test.owner)
         self._test = test
         current.set(test.owner)
-        session = self.session_of(item)
-        if session is not None:
-            session.find_leaks = lambda: self._now(test)
         return problem
 
     def _end(self) -> None:
@@ -251,12 +249,12 @@ class LeaksRun:
 
         return counts(leak, test.rules, self._root)
 
-    def _now(self, test: _Test) -> tuple[Leak, ...]:
-        """Return what the test would leave behind if it ended here."""
-        session = self.session_of(test.item)
+    def now(self, item: pytest.Item) -> tuple[Leak, ...]:
+        """Return what a test would leave behind if it ended here."""
+        session = self.session_of(item)
         found = list(session.leaks) if session is not None else []
-        if self._watch is not None and self._test is test:
-            watch = self._watch
+        test, watch = self._test, self._watch
+        if watch is not None and test is not None and test.item is item:
             watch.collect()
             seen = watch.take(test.own)
             for leak in seen:
@@ -289,9 +287,10 @@ class LeaksRun:
         __tracebackhide__ = True
         if self._problem is None:
             return
-        if test.marker is not None:
+        if test.marker is not None and not test.told_problem:
+            test.told_problem = True
             raise LeakError(f"{test.marker}: nothing was watched, since {self._problem}")
-        if not self._problem_told:
+        if not self._problem_told and test.marker is None:
             self._problem_told = True
             from ._trace import Place
 

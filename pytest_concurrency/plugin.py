@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -169,6 +170,7 @@ def _record_setup(item: pytest.Item, phase: Phase) -> Phase:
     from ._session import Session
 
     session = item.stash[_session_key] = Session(item.nodeid, _page(item), item.config.stash[_settings_key].blocking)
+    session.find_leaks = partial(item.config.stash[_leaks_key].now, item)
     session.start()
     with _ended_with_the_run(session):
         result = yield from phase

@@ -1,4 +1,4 @@
-"""Trio's system tasks that a test spawned: no nursery of its own waits for them. Its async generators and its threads."""
+"""Trio's system tasks that a test spawned, which no nursery of its own waits for; its async generators and threads."""
 
 from __future__ import annotations
 

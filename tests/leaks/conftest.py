@@ -36,7 +36,7 @@ def left(pytester: pytest.Pytester, inner: Callable[..., pytest.RunResult]) -> L
             elif line.startswith("left behind: ") and name:
                 found[name] = phase + line.removeprefix("left behind: ")
                 name = ""
-            elif line.startswith(("E  ", "INTERNALERROR")):
+            elif line.startswith("INTERNALERROR"):
                 pytest.fail("\n".join(result.outlines))
         assert "error" not in result.errlines, result.errlines
         return found
