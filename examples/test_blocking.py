@@ -51,6 +51,11 @@ def lines_of(function: Callable[..., object], text: str) -> list[tuple[str, int]
     return [(__file__, number) for number, line in enumerate(lines, first) if text in line.partition("#")[0]]
 
 
+def never_awaited(concurrency: Any) -> list[tuple[str, int]]:
+    """Return file and line at which each coroutine was made that nobody awaited."""
+    return [(leak.place.file, leak.place.line) for leak in concurrency.leaks if leak.kind == "coroutine"]
+
+
 # B1
 
 
@@ -259,11 +264,11 @@ def test_b2_sleep_awaited_one_after_the_other_takes_2_s_trio(concurrency: Any, v
 
 @pytest.mark.virtual_clock
 def test_b2_as_printed_f2_forgets_its_await_and_it_takes_1_s_asyncio(
-    virtual_clock: Any, capsys: pytest.CaptureFixture[str]
+    concurrency: Any, virtual_clock: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """B2, a slip in the notes: `f2` forgets its `await`, so its sleep never runs, and the program takes 1 s, not 2.
 
-    Python says so itself when it throws the coroutine away: it "was never awaited".
+    Python says so itself when it throws the coroutine away, but not where it was made; the report of leaks does.
     """
 
     async def f1():
@@ -283,10 +288,11 @@ def test_b2_as_printed_f2_forgets_its_await_and_it_takes_1_s_asyncio(
 
     assert virtual_clock.elapsed == 1
     assert capsys.readouterr().out == "f1:done\nf2:done\n"
+    assert never_awaited(concurrency) == lines_of(f2, "asyncio.sleep(1)")
 
 
 @pytest.mark.virtual_clock
-def test_b2_as_printed_f2_forgets_its_await_and_it_takes_1_s_trio(virtual_clock: Any) -> None:
+def test_b2_as_printed_f2_forgets_its_await_and_it_takes_1_s_trio(concurrency: Any, virtual_clock: Any) -> None:
     """B2, the slip, in trio."""
     trio = pytest.importorskip("trio")
 
@@ -304,6 +310,7 @@ def test_b2_as_printed_f2_forgets_its_await_and_it_takes_1_s_trio(virtual_clock:
         trio.run(main)
 
     assert virtual_clock.elapsed == 1
+    assert never_awaited(concurrency) == lines_of(f2, "trio.sleep(1)")
 
 
 @pytest.mark.virtual_clock(patch_time=True)
