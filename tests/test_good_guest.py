@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 WITNESS = '''
 """Says what stands where the recording puts its own things for the length of a test."""
 
+import gc
 import importlib
 import inspect
 import sys
@@ -26,13 +27,32 @@ PLACES = (
     "asyncio.locks:Lock.release",
     "asyncio.locks:Semaphore.acquire",
     "asyncio.locks:Semaphore.release",
+    "asyncio.base_events:BaseEventLoop.__init__",
+    "asyncio.base_events:BaseEventLoop.close",
+    "asyncio.base_events:BaseEventLoop.__del__",
+    "asyncio.base_events:BaseEventLoop.call_exception_handler",
+    "asyncio.base_events:BaseEventLoop._asyncgen_firstiter_hook",
+    "asyncio.base_events:BaseEventLoop.shutdown_asyncgens",
+    "asyncio.base_events:Server.__init__",
+    "asyncio.runners:_cancel_all_tasks",
     "asyncio.queues:Queue.get",
     "asyncio.queues:Queue.get_nowait",
     "threading:Thread.start",
     "threading:Thread.run",
+    "threading:Thread._bootstrap_inner",
+    "subprocess:Popen.__init__",
+    "multiprocessing.process:BaseProcess.start",
+    "multiprocessing.pool:Pool.__init__",
+    "concurrent.futures.thread:ThreadPoolExecutor.__init__",
+    "concurrent.futures.process:ProcessPoolExecutor.__init__",
+    "warnings:_warn_unawaited_coroutine",
     "concurrent.futures.thread:ThreadPoolExecutor.submit",
     "trio._core._run:setup_runner",
     "trio._core._thread_cache:start_thread_soon",
+    "trio._core._run:Runner.spawn_system_task",
+    "trio._core._run:Runner.task_exited",
+    "trio._core._asyncgens:AsyncGenerators.install_hooks",
+    "trio._core._asyncgens:name_asyncgen",
     "trio:Lock.acquire",
     "trio:Lock.release",
     "trio:Semaphore.acquire",
@@ -67,6 +87,8 @@ def found():
     import shop
     seen["watched function's code"] = shop.fetch.__code__
     seen["watched method's code"] = shop.Client.fetch.__code__
+    seen["origin tracking"] = sys.get_coroutine_origin_tracking_depth()
+    seen["gc.callbacks"] = list(gc.callbacks)
     seen["meta_path"] = list(sys.meta_path)
     seen["threads"] = {thread for thread in threading.enumerate() if thread.name.startswith("pytest_concurrency")}
     return seen
@@ -99,6 +121,7 @@ def in_the_end():
 marks = [
     pytest.mark.must_overlap("shop:fetch"),
     pytest.mark.must_overlap("shop:Client.fetch"),
+    pytest.mark.must_not_leak,
 ]
 
 async def main():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from .._allow import PlaceRule, parse_place, with_packages
@@ -122,18 +123,17 @@ def _made_by(modules: frozenset[str]) -> Callable[[Leak], bool]:
     return lambda leak: not modules.isdisjoint(with_packages(_first_maker(leak)))
 
 
-def _stands_in(*ends: str) -> Callable[[Leak], bool]:
-    """Return whether a thread's own code, below whatever it was given to do, is in one of these files."""
-
-    def covers(leak: Leak) -> bool:
-        own = [place for place in leak.stack if not _is_waiting(place)]
-        return leak.kind == "thread" and bool(own) and _path(own[-1]).endswith(ends)
-
-    return covers
+def _idles_for_trio(leak: Leak) -> bool:
+    # With a job it stands in `_handle_job`, or further in.
+    own = [place for place in leak.stack if _path(place).endswith("/_thread_cache.py")]
+    return leak.kind == "thread" and bool(own) and own[-1].function.endswith("._work")
 
 
-def _is_waiting(place: Place) -> bool:
-    return _path(place).endswith(("/threading.py", "/queue.py"))
+def _idles_for_anyio(leak: Leak) -> bool:
+    # It asks its queue for a job; who else comes in between, such as a tool that wraps locks, does not matter.
+    paths = [_path(place) for place in leak.stack]
+    after = [inner for outer, inner in pairwise(paths) if outer.endswith("/_backends/_asyncio.py")]
+    return leak.kind == "thread" and bool(after) and after[-1].endswith("/queue.py")
 
 
 def _path(place: Place) -> str:
@@ -157,8 +157,8 @@ INNOCENTS: tuple[tuple[str, Callable[[Leak], bool]], ...] = (
     ("the test runner made it for its own ends, and ends it", _made_by(_RUNNERS)),
     ("a debugger's, which stays as long as it is attached", _made_by(_DEBUGGERS)),
     ("multiprocessing keeps its tracker and its fork server for the whole process", _tracks_resources),
-    ("trio keeps idle threads for the next job, and ends them after ten seconds", _stands_in("/_thread_cache.py")),
-    ("anyio keeps idle threads until its loop ends", _stands_in("/anyio/_backends/_asyncio.py")),
+    ("trio keeps idle threads for the next job, and ends them after ten seconds", _idles_for_trio),
+    ("anyio keeps idle threads until its loop ends", _idles_for_anyio),
     ("it waits for a child process, which is told itself", _watches_a_child),
     ("a server accepted it: the server, or who connected, is told", _was_accepted),
 )

@@ -20,7 +20,7 @@ from .._record.awaiting import suspension
 from .._trace import Leak, Place
 from . import owner as owners
 from .coroutines import coroutine_name, dropped, place_made
-from .makers import makers_by_origin
+from .makers import line_of, makers_by_origin
 from .source import Left, Source
 
 if TYPE_CHECKING:
@@ -144,8 +144,11 @@ class Tasks(Source):
             self.watch.saw_loop = True
             for task in fresh:
                 if getattr(task, "_must_cancel", False) and not task.done() and _never_began(task):
-                    self._told.add(task)
-                    self.watch.add(self.owner_of(task), _cancelled_leak(task))
+                    leak = _cancelled_leak(task)
+                    # A library that stops what it has just started knows what it does.
+                    if line_of(leak.made) is not None:
+                        self._told.add(task)
+                        self.watch.add(self.owner_of(task), leak)
 
     def owner_of(self, task: Any) -> Owner | None:
         """Return who answers for *task*."""

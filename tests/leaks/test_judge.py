@@ -28,8 +28,13 @@ def maker(module: str) -> tuple[Maker, ...]:
     return (*MADE[:1], Maker(module, Place("/site-packages/x.py", 1, "x")), *MADE[2:])
 
 
-def standing_in(*files: str) -> Leak:
-    return replace(THREAD, stack=tuple(Place(file, 1, "f") for file in files))
+def standing_in(*lines: str) -> Leak:
+    """Return a thread that stands in these lines, each a file and a function, outermost first."""
+    return replace(THREAD, stack=tuple(Place(line.split()[0], 1, line.split()[1]) for line in lines))
+
+
+TRIO = ("/lib/threading.py Thread.run", "/site/trio/_core/_thread_cache.py WorkerThread._work")
+ANYIO = ("/lib/threading.py Thread._bootstrap", "/site/anyio/_backends/_asyncio.py WorkerThread.run")
 
 
 @pytest.mark.parametrize(
@@ -47,12 +52,12 @@ def standing_in(*files: str) -> Leak:
             id="the resource tracker",
         ),
         pytest.param(
-            standing_in("/lib/threading.py", "/site/trio/_core/_thread_cache.py", "/lib/threading.py"),
+            standing_in(*TRIO, "/site/blockbuster/blockbuster.py wrapper"),
             "trio keeps idle threads",
             id="an idle thread of trio's",
         ),
         pytest.param(
-            standing_in("/lib/threading.py", "/site/anyio/_backends/_asyncio.py", "/lib/queue.py", "/lib/threading.py"),
+            standing_in(*ANYIO, "/lib/queue.py Queue.get", "/lib/threading.py Condition.wait"),
             "anyio keeps idle threads",
             id="an idle thread of anyio's",
         ),
@@ -71,9 +76,11 @@ def test_these_are_innocent(leak: Leak, reason: str) -> None:
     "leak",
     [
         pytest.param(
-            standing_in("/lib/threading.py", "/site/trio/_core/_thread_cache.py", "/project/shop/job.py"),
+            standing_in(*TRIO, "/site/trio/_core/_thread_cache.py WorkerThread._handle_job", "/lib/queue.py Queue.get"),
             id="a thread of trio's that works",
         ),
+        pytest.param(standing_in(*ANYIO, "/project/job.py run"), id="a thread of anyio's that works"),
+        pytest.param(standing_in(*ANYIO), id="a thread of anyio's that works in C"),
         pytest.param(replace(TASK, made=maker("anyio.from_thread")), id="a library's"),
         pytest.param(replace(TASK, made=maker("pytest_asyncio_helpers")), id="a name that only begins like a runner's"),
         pytest.param(Leak("socket", "to 1.2.3.4:5", LINE), id="a connection that the test opened"),
