@@ -186,7 +186,7 @@ def test_asks_in_the_middle(concurrency):
     result.stdout.fnmatch_lines(
         ["left behind: task Task-* (worker), started at *", "FAILED *::test_marked - left beh*"]
     )
-    inner("--blocking=off", "-p", "no:pytest_concurrency", "-k", "plain or marked").assert_outcomes(passed=2)
+    inner("-p", "no:pytest_concurrency", "-k", "plain or marked").assert_outcomes(passed=2)
 
 
 def test_a_warning_at_the_line_that_made_it(pytester: pytest.Pytester, inner: Callable[..., pytest.RunResult]) -> None:
