@@ -105,6 +105,10 @@ def test_a_busy_machine_changes_nothing() -> None:
     late = tuple(replace(clock, queued=0.9 * clock.time) for clock in computes.clocks)
     also = tuple(replace(clock, queued=0.9 * clock.time) for clock in waits.clocks)
 
+    made = trace(10, kind="asyncio-task", computing=0.0001, seconds=0.01)
+    kept = replace(made.strands[3], steps=(Step(0, 1, 0.0, 0.01),))
+
+    assert advise(replace(made, strands=(*made.strands[:3], kept, *made.strands[4:])), WORK).way == "pool"
     assert advise(replace(computes, clocks=late), WORK).way == "processes"
     assert advise(replace(waits, clocks=also), WORK).way == "pool"
 
