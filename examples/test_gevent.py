@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 
 pytest.importorskip("gevent", reason="this example needs gevent")
-pytest.importorskip("pytest_concurrency._record.gevent", reason="greenlets are not recorded")
 PROGRAM = Path(__file__).parent / "programs" / "greenlets.py"
 
 

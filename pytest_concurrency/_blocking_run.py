@@ -81,11 +81,13 @@ class BlockingRun:
         """The policy of tests that ask for nothing, once one has been in force."""
         self.session_of: Callable[[pytest.Item], Session | None] = lambda item: None
         self.page_of: Callable[[pytest.Item], Page] | None = None
+        self.on_found: Callable[[pytest.Item, tuple[Finding, ...]], None] | None = None
+        """Told of what is found in a test, also where that is only warned of."""
 
     def start(self) -> None:
         """Get ready to watch, before the program under test is imported."""
         self._undo.enter_context(sleep_announced())
-        for library in ("asyncio", "trio"):
+        for library in ("asyncio", "trio", "gevent"):
             self._undo.enter_context(when_imported(library, self._arm))
 
     def stop(self) -> None:
@@ -198,6 +200,8 @@ class BlockingRun:
         """Warn of what was found, or fail; once for each place."""
         __tracebackhide__ = True
         test = self._test
+        if self._guard is not None:
+            self._guard.settle()
         if self._problem is not None and not self._problem_told and test is not None:
             self._problem_told = True
             from ._trace import Place
@@ -226,6 +230,8 @@ class BlockingRun:
     def _say_aside(self, phase: str, error: BaseException) -> None:
         """Say what was found in a test that ends with an exception of its own."""
         test = self._test
+        if self._guard is not None:
+            self._guard.settle()
         if test is None or not test.blocks:
             return
         if not test.fails:
@@ -245,7 +251,11 @@ class BlockingRun:
         blocks, test.blocks = test.blocks, []
         found = findings(blocks, test.blocking)
         # A test that is marked has promised more than the suite has.
-        return found if self.baseline is None or test.marker is not None else self.baseline.new(found)
+        if self.baseline is not None and test.marker is None:
+            found = self.baseline.new(found)
+        if found and self.on_found is not None:
+            self.on_found(test.item, found)
+        return found
 
     def _fail_over(self, test: _Test, phase: str) -> None:
         __tracebackhide__ = True

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gc
 import sys
-import threading
 from typing import TYPE_CHECKING
+
+from ._originals import RLock
 
 if TYPE_CHECKING:
     from types import FrameType
 
-_lock = threading.RLock()
+_lock = RLock()
 
 
 def current_frames() -> dict[int, FrameType]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,27 +12,42 @@ import pytest
 from ._errors import ConcurrencyError, LeakError
 from ._judge.blocking import counts
 from ._session import Judged
-from ._show import json
+from ._settings import report_suffix
+from ._show import chrome_trace, html, json, junit, lanes, sarif
 from ._show.timeline import as_spans, draw
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ._session import Session
+    from ._settings import Settings
 
+_PICTURES = (".html", ".trace.json")
 TIMELINE = "_pytest_concurrency_timeline"
 ENTRY = "_pytest_concurrency"
 """The attribute of a test's report that carries its entry, as built-in types, from a worker to the controller."""
 
 
-def attach(report: pytest.TestReport, session: Session, root: str) -> None:
-    """Put what *session* recorded on the report of its teardown, which is the last one of a test."""
+def attach(report: pytest.TestReport, session: Session, settings: Settings, root: str) -> None:
+    """Put what *session* recorded on the report of its teardown, which is the last one of a test.
+
+    It goes there as each of the reports that are to be written needs it.
+    """
     verdicts = [{"marker": judged.marker, "held": judged.held, "message": judged.message} for judged in session.judged]
     trace = session.trace()
     blocks = [block for block in trace.blocks if counts(block, session.blocking)]
     entry = json.test_entry(trace, blocks, verdicts, root)
     entry["seconds"] = session.seconds()
-    setattr(report, ENTRY, entry)
+    if settings.html or any(report_suffix(path) in _PICTURES for path in settings.reports):
+        # No part of the report for programs.
+        entry["drawing"] = lanes.drawing(trace, blocks)
+    if settings.reports:
+        setattr(report, ENTRY, entry)
+    if settings.junit:
+        report.user_properties.extend(junit.of_entry(entry))
+    if settings.html and (timeline := html.fragment(entry)):
+        extra = {"name": None, "format_type": "html", "content": timeline, "mime_type": None, "extension": None}
+        report.extras = [*getattr(report, "extras", ()), extra]  # type: ignore[attr-defined]  # what pytest-html looks for
 
 
 _ERRORS = {"must_not_block": "BlockingError", "must_finish_within": "DeadlineError", "must_not_leak": "LeakError"}
@@ -105,17 +121,37 @@ class Reporting:
             test["outcome"] = "passed"
         if report.outcome != "passed" and test["outcome"] != "failed":
             test["outcome"] = report.outcome
+        file, line, _ = report.location
+        test["location"] = {"file": file.replace(os.sep, "/"), "line": (line or 0) + 1}
         # Where the worker died there is only this report: the test is listed all the same.
         test["worker"] = getattr(report, "worker_id", None)
         test.update(getattr(report, ENTRY, {}))
 
     def pytest_sessionfinish(self) -> None:
-        text = json.document(self._tests.values())
         for path in self._paths:
             try:
-                write(path, text)
+                write(path, self._rendered(report_suffix(path)))
             except OSError as error:
                 pytest.exit(f"--concurrency-report={path}: cannot be written: {error}", pytest.ExitCode.USAGE_ERROR)
+
+    def _rendered(self, suffix: str | None) -> str:
+        tests = list(self._tests.values())
+        if suffix == ".html":
+            return html.document(tests, _version())
+        if suffix == ".trace.json":
+            return chrome_trace.document(tests)
+        if suffix == ".sarif":
+            return sarif.document(tests, _version())
+        private = ("drawing", "location")
+        return json.document({key: test[key] for key in test if key not in private} for test in tests)
+
+
+def _version() -> str:
+    try:
+        return metadata.version("pytest-concurrency-check")
+    except metadata.PackageNotFoundError:
+        # A bare checkout.
+        return "0"
 
 
 def write(path: Path, text: str) -> None:
@@ -126,7 +162,8 @@ def write(path: Path, text: str) -> None:
     """
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+        # A test's name or message may have halves of surrogate pairs, which UTF-8 has no way to write.
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
         # mkstemp makes a private file; a report is as readable as any other file that the user writes.
         mask = os.umask(0)

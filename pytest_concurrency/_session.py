@@ -87,7 +87,9 @@ class Session:
 
     def _begin_as_child(self, rules: Iterable[Rule]) -> None:
         self.doors.begin_anew(rules)
-        self.doors.plain_gate = ThreadGate(self.doors)
+        self.doors.plain_gates = [
+            ThreadGate(self.doors) if isinstance(gate, ThreadGate) else gate for gate in self.doors.plain_gates
+        ]
         # Its own first strand is the process.
         self.recorder.here()
 
@@ -107,9 +109,11 @@ class Session:
     def _record_strands(self) -> None:
         self._undo.enter_context(thread_strands.record(self.recorder))
         self._undo.enter_context(process_resources.record(self.recorder))
-        self.doors.plain_gate = ThreadGate(self.doors)
+        self.doors.plain_gates.append(ThreadGate(self.doors))
         self._undo.enter_context(when_imported("asyncio", self._record_asyncio))
         self._undo.enter_context(when_imported("trio", self._record_trio))
+        self._undo.enter_context(when_imported("gevent", self._record_gevent))
+        self._undo.enter_context(when_imported("tornado.gen", self._record_tornado))
         # Whoever is still held when recording ends must not stay so.
         self._undo.callback(self.doors.release_all)
 
@@ -122,6 +126,16 @@ class Session:
         from ._record import trio as source
 
         self._undo.enter_context(source.record(self.recorder, self.doors))
+
+    def _record_gevent(self) -> None:
+        from ._record import gevent as source
+
+        self._undo.enter_context(source.record(self.recorder, self.doors))
+
+    def _record_tornado(self) -> None:
+        from ._record import tornado as source
+
+        self._undo.enter_context(source.record(self.recorder))
 
     def expect(self, expectations: Iterable[Expectation]) -> None:
         """Watch the targets of *expectations*, and hold their calls where the verdict needs it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,8 @@ KINDS = (
 )
 # Opening a small file takes microseconds and every program does it: these count from the threshold on.
 KINDS_PAST_THRESHOLD = frozenset({"file", "import"})
-REPORT_SUFFIXES = (".json",)
+# The longest first: `.trace.json` is no `.json`.
+REPORT_SUFFIXES = (".trace.json", ".json", ".html", ".sarif")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,10 @@ class Settings:
     leaks: Leaks = Leaks()
     reports: tuple[Path, ...] = ()
     timeline: bool = False
+    junit: bool = False
+    """Pytest writes JUnit XML."""
+    html: bool = False
+    """The plugin pytest-html writes its report."""
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -93,7 +99,8 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="PATH",
         action="append",
         default=[],
-        help="Write what was recorded to PATH, which ends in .json (may be given more than once)",
+        help="Write what was recorded to PATH, which ends in .html, .json, .trace.json or .sarif (may be given more"
+        " than once)",
     )
     group.addoption(
         "--concurrency-timeline",
@@ -141,6 +148,8 @@ def read(config: pytest.Config) -> Settings:
         leaks=_read_leaks(config),
         reports=tuple(_report_path(config, path) for path in config.getoption("concurrency_report")),
         timeline=config.getoption("concurrency_timeline"),
+        junit=bool(config.getoption("xmlpath", None)),
+        html=bool(config.pluginmanager.has_plugin("html") and config.getoption("htmlpath", None)),
     )
 
 
@@ -224,12 +233,23 @@ def _ini(config: pytest.Config, name: str) -> tuple[str, Any]:
 
 def _report_path(config: pytest.Config, given: str) -> Path:
     path = config.invocation_params.dir / given
-    if path.suffix not in REPORT_SUFFIXES:
-        raise pytest.UsageError(
-            f"--concurrency-report={given}: expected a path that ends in {' or '.join(REPORT_SUFFIXES)}"
-        )
+    if report_suffix(path) is None:
+        expected = f"{', '.join(REPORT_SUFFIXES[:-1])} or {REPORT_SUFFIXES[-1]}"
+        raise pytest.UsageError(f"--concurrency-report={given}: expected a path that ends in {expected}")
     if not path.parent.is_dir():
         raise pytest.UsageError(f"--concurrency-report={given}: the folder {path.parent} does not exist")
     if path.is_dir():
         raise pytest.UsageError(f"--concurrency-report={given}: that is a folder")
+    try:
+        # Now, and not when all tests have run.
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise pytest.UsageError(f"--concurrency-report={given}: cannot be written: {error.strerror}") from None
     return path
+
+
+def report_suffix(path: Path) -> str | None:
+    """Return which of `REPORT_SUFFIXES` *path* has; None for any other."""
+    # A file that is called `.json` has none.
+    name = path.name[1:]
+    return next((suffix for suffix in REPORT_SUFFIXES if name.endswith(suffix)), None)

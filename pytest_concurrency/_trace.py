@@ -39,7 +39,8 @@ class Strand:
 
     id: int
     kind: str
-    """`asyncio-task`, `trio-task`, `thread`, `worker` (a pool's thread), `callback` (a loop's, outside any task)."""
+    """`asyncio-task`, `trio-task`, `thread`, `worker` (a pool's thread), `greenlet`, `callback` (a loop's, outside
+    any task)."""
     name: str
     pid: int
     thread: int
@@ -88,8 +89,6 @@ class Span:
     done_time: float | None = None
     last: int | None = None
     end: float | None = None
-    let_in: float | None = None
-    """When its work began, where the call was held before that until others had come."""
     outcome: Outcome = "open"
     caller: tuple[Place, ...] = ()
     """Who called, innermost first."""
@@ -98,6 +97,8 @@ class Span:
     before it: the `await` in a loop, where helpers lie between it and the call."""
     place: Place | None = None
     """The function that was called."""
+    let_in: float | None = None
+    """When its work began, where the call was held before that until others had come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +186,7 @@ class Wait:
     strand: int
     kind: str
     """`held`, `task`, `lock`, `semaphore`, `limiter`, `queue`, `event`, `timer`, `io`, `worker`, `future`, `ready`;
-    of a thread `join` and `result` too."""
+    of a thread `join` and `result` too, of a greenlet `pool`."""
     resource: int | None = None
     on: tuple[int, ...] = ()
     """The strands that can end this wait, where that is known: awaited tasks, a lock's holders."""

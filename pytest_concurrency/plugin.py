@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from ._concurrency import Concurrency
+    from ._judge.blocking import Finding
     from ._session import Session as Session
 
     Phase = Generator[None, Any, Any]
@@ -59,6 +60,8 @@ def pytest_configure(config: pytest.Config) -> None:
     blocking.configure(settings.blocking, str(config.rootpath))
     blocking.session_of = lambda item: item.stash.get(_session_key, None)
     blocking.page_of = _page
+    if settings.junit:
+        blocking.on_found = _note_properties
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(_start_methods.Disagreements(), "pytest_concurrency_start_methods")
     for plugin, name in ((blocking.baseline, "baseline"), (blocking.rules, "rules")):
@@ -228,10 +231,16 @@ def _attach(item: pytest.Item, call: pytest.CallInfo[None], session: Session, re
         _reporting.note_verdicts(session, item.stash[_asked_key], error)
         if settings.timeline:
             _reporting.attach_timeline(report, session)
-    elif settings.reports:
+    elif settings.reports or settings.junit or settings.html:
         if "must_not_leak" in item.stash[_asked_key]:
             _reporting.note_late_leak(session, error)
-        _reporting.attach(report, session, str(item.config.rootpath))
+        _reporting.attach(report, session, settings, str(item.config.rootpath))
+
+
+def _note_properties(item: pytest.Item, found: tuple[Finding, ...]) -> None:
+    from ._show.junit import of_blocks
+
+    item.user_properties.extend(of_blocks(found, _page(item)))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -18,10 +18,11 @@ PACKAGE = Path(pytest_concurrency.__file__).parent
 # Room -> what it may import of the rest of the package while the program runs; itself goes without saying.
 ROOMS: dict[str, set[str]] = {
     "_trace": set(),
-    "_sequence": set(),
+    "_originals": set(),
+    "_sequence": {"_originals"},
     "_imports": set(),
     "_patching": set(),
-    "_frames": set(),
+    "_frames": {"_originals"},
     "_errors": set(),
     "_settings": set(),
     "_markers": set(),
@@ -29,25 +30,19 @@ ROOMS: dict[str, set[str]] = {
     "_places": {"_trace"},
     "_judge": {"_trace", "_allow"},
     "_show": {"_trace", "_judge"},
-    "_record": {"_trace", "_places", "_sequence", "_imports", "_patching", "_frames"},
+    "_record": {"_trace", "_places", "_originals", "_sequence", "_imports", "_patching", "_frames"},
     "_blocking": {
-        "_trace",
-        "_places",
-        "_sequence",
-        "_imports",
-        "_patching",
-        "_frames",
-        "_errors",
-        "_settings",
-        "_allow",
+        *("_trace", "_places", "_originals", "_sequence", "_imports", "_patching", "_frames"),
+        *("_errors", "_settings", "_allow"),
     },
-    "_leaks": {"_trace", "_places", "_imports", "_patching", "_frames", "_record"},
+    "_leaks": {"_trace", "_places", "_originals", "_imports", "_patching", "_frames", "_record"},
     "_virtual_time": {"_imports", "_patching", "_frames"},
     "_inheritance": {"_trace", "_places", "_imports", "_patching"},
 }
 # What has to do with the run that pytest does; everything else can be used and tested without it.
 MEETS_PYTEST = {"plugin", "_settings", "_errors", "_timing", "_reporting", "_warning", "_start_methods"}
-LOOPS = {"asyncio", "trio", "anyio", "uvloop", "gevent"}
+LOOPS = {"asyncio", "trio", "anyio", "uvloop", "gevent", "tornado"}
+RUNS_ON = {"tornado": "asyncio"}
 # Imports the loops' libraries in functions that run when the program under test has imported them.
 MEETS_SEVERAL_LOOPS = {"_blocking.turns", "_record.thread_strands"}
 # A table of words, which everybody may read: it imports nothing.
@@ -129,7 +124,7 @@ def test_an_event_loops_library_is_imported_in_its_own_modules_only(name: str, p
     own = name.rpartition(".")[2].partition("_")[0]
     for module, at_top in imports(path, name):
         library = module.partition(".")[0]
-        if library in LOOPS and library != own:
+        if library in LOOPS and library not in (own, RUNS_ON.get(own)):
             # uvloop and anyio run on asyncio, and are looked at from there once they have been imported.
             assert not at_top
             assert own == "asyncio" or name in MEETS_SEVERAL_LOOPS

@@ -101,6 +101,22 @@ def test_a_task_that_is_started_and_awaited_at_once_is_awaited_in_turn() -> None
     assert found == Cause("in turn", at(6), chain=(wait,))
 
 
+def test_a_call_that_had_a_strand_of_its_own_was_not_kept_by_who_awaits_the_first() -> None:
+    release = held(Wait(9, "task", on=(1,), place=at(6)), Wait(2, "event"))
+    calls = span(1, 1, 10, 31), span(2, 2, 40, 50)
+
+    assert cause(*calls, strands=(strand(1, first=8), strand(2, first=9)), release=release) is None
+    assert cause(*calls, strands=(strand(1, first=8), strand(2, first=35)), release=release) is not None
+
+
+def test_a_pool_of_greenlets_keeps_the_next_one_out() -> None:
+    wait = Wait(9, "pool", LOCK, (1,), at(7))
+
+    found = cause(span(1, 1, 10, 31), span(2, 2, 40, 50), release=held(wait))
+
+    assert found == Cause("greenlets", at(7), size=1)
+
+
 def test_calls_each_on_a_strand_that_began_when_the_one_before_had_ended_were_awaited_in_turn() -> None:
     strands = (strand(1, first=9, last=21, parent=9, line=6), strand(2, first=29, last=41, parent=9, line=6))
 

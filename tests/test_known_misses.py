@@ -1,4 +1,4 @@
-"""What blocking detection does not see, each with its reason. A test that begins to fail here is good news."""
+"""What is not seen, each with its reason. A test that begins to fail here is good news."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_concurrency._blocking.guard import Guard
+from pytest_concurrency._inheritance.reads import readings, shown
 from pytest_concurrency._settings import KINDS, Blocking
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Iterator
 
     from pytest_concurrency._trace import Block
@@ -147,3 +149,55 @@ def test_one_long_call_that_keeps_the_gil_on_uvloop() -> None:
 
     # Found or not: nothing is promised, but what is said is said of the right line.
     assert all(block.kind == "cpu" and block.place.function.endswith("main") for block in blocks)
+
+
+GREENLETS = """
+import gevent, re, time, pytest_concurrency
+with pytest_concurrency.record() as concurrency:
+    {body}
+print([block.call for block in concurrency.blocks if block.kind != "import"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        pytest.param(
+            "gevent.spawn(re.match, r'(a+)+b', 'a' * 22).join()",
+            "the sampler comes to look when the greenlet is over, and the hub does not tell of its steps",
+            id="one long call that keeps the GIL",
+        ),
+        pytest.param(
+            "gevent.spawn(lambda: open('/dev/zero').close()).join()",
+            "opening has no end that is announced, and a hub has no turn that belongs to one greenlet alone",
+            id="a short look at a file",
+        ),
+        pytest.param(
+            "late = gevent.spawn(gevent.sleep, 0.01); gevent.sleep(0); time.sleep(0.02); late.join()",
+            "the outermost greenlet may wait as it likes unless another one is ready to run when it begins",
+            id="a timer that falls due while the thread itself sleeps",
+        ),
+    ],
+)
+def test_in_greenlets(body: str, why: str, run_python: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    pytest.importorskip("gevent", reason="gevent is not installed")
+
+    result = run_python(GREENLETS.format(body=body))
+
+    assert (result.stdout, result.stderr) == ("[]\n", ""), why
+
+
+def test_globals_behind_an_import_inside_a_function() -> None:
+    """What a child lacks is looked for among the globals of its code; a module that is a local name is none."""
+
+    def imports() -> object:
+        import tempfile
+
+        return tempfile.tempdir
+
+    assert readings(imports) == []
+
+
+def test_inside_objects_whose_class_is_not_the_programs_own() -> None:
+    """Two of the same type look alike: what lies in them may differ from process to process of itself."""
+    assert shown(io.StringIO("x")) == shown(io.StringIO("y"))

@@ -449,6 +449,88 @@ def test_calls_that_never_suspended_are_told() -> None:
     )
 
 
+def test_in_greenlets_the_way_out_is_gevents() -> None:
+    text = message(*IN_TURN, strands=[strand(1, (5, 12), (50, 62), (105, 115))], releases=[held(59)], backend="gevent")
+
+    assert text.endswith(
+        read(
+            """
+            Run one after the other: shop/cart.py:12 in checkout waits for each call to end
+            before the next one starts.
+
+            Start all of them before waiting for any: gevent.spawn() for each, then
+            gevent.joinall().
+            """
+        )
+    )
+
+
+def test_a_pool_of_greenlets_is_named() -> None:
+    def text(*inside: int) -> str:
+        return message(
+            *(span(number, number, 10, 50, done=49) for number in inside),
+            span(9, 9, 60, 100, done=99),
+            strands=[strand(number, (9, 51)) for number in inside] + [strand(8), strand(9, (59, 101))],
+            releases=[held(50, Wait(8, "pool", LOCK, inside, at(7)), spans=inside)],
+            asked=Overlap((FETCH,), at_least=len(inside) + 1),
+            backend="gevent",
+        )
+
+    assert text(1).endswith(
+        read(
+            """
+            A pool of greenlets lets them in one at a time: the next one waits for a place
+            in it at shop/cart.py:7 in checkout.
+
+            Give the pool a size of at least 2.
+            """
+        )
+    )
+    assert "A pool of greenlets lets them in only 2 at a time: the next one waits" in text(1, 2)
+
+
+def test_a_block_in_greenlets_is_told_in_gevents_words() -> None:
+    text = message(
+        span(1, 1, 10, 50, done=49),
+        span(2, 2, 60, 100, done=99),
+        strands=[strand(1, (9, 51)), strand(2, (59, 101))],
+        blocks=[replace(BLOCK, seconds=None)],
+        backend="gevent",
+    )
+
+    assert text.endswith(
+        read(
+            """
+            time.sleep blocked the event loop, at shop/cart.py:9 in fetch: nothing else
+            could run meanwhile.
+
+            Use the gevent way of doing it, or move the call to a thread:
+            gevent.get_hub().threadpool.apply().
+            """
+        )
+    )
+
+
+def test_greenlets_that_never_let_another_run_are_told() -> None:
+    text = message(
+        span(1, 1, 10, 50, done=49),
+        span(2, 2, 60, 100, done=99),
+        strands=[strand(1, (9, 51)), strand(2, (59, 101))],
+        backend="gevent",
+    )
+
+    assert text.endswith(
+        read(
+            """
+            The calls finished without ever letting another greenlet run: shop/client.py:3
+            in fetch ran in one step from start to end; no other could get in.
+
+            Wait for something of gevent's inside, or do the work in threads or processes.
+            """
+        )
+    )
+
+
 def test_an_unknown_cause_is_left_out() -> None:
     text = message(
         span(1, 1, 10, 50, done=49), span(2, 2, 60, 100, done=99), strands=[strand(1, (9, 11)), strand(2, (59, 61))]

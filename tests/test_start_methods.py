@@ -127,7 +127,9 @@ def test_agrees():
 def test_fails_everywhere():
     assert run(app.total) == 1
 
-def test_global(start_method, monkeypatch):
+def test_global(start_method, monkeypatch, concurrency):
+    # A watched function's code is not its own meanwhile.
+    concurrency.watch("app:total")
     monkeypatch.setattr(app, "RATE", 21)
     queue = start_method.SimpleQueue()
     run(app.send_total, queue)

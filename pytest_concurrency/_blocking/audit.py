@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import sys
 import time
-from time import sleep as _sleep_for
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .._originals import sleep
 from .early import LISTENERS, SLEEP_HAS_AN_EVENT, BuiltinSeam
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def hears_sleep() -> bool:
     heard: list[str] = []
     listen(lambda event, args: heard.append(event))
     try:
-        (_sleep_for if SLEEP_HAS_AN_EVENT else time.sleep)(0)
+        (sleep if SLEEP_HAS_AN_EVENT else time.sleep)(0)
     finally:
         listen(None)
     return "time.sleep" in heard

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 from time import perf_counter, process_time, thread_time
 from typing import TYPE_CHECKING, NamedTuple
+
+from .._originals import thread_local
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,7 +80,7 @@ class ThreadClocks:
 
     def __init__(self, clock: Callable[[], float] = perf_counter) -> None:
         self._clock = clock
-        self._local = threading.local()
+        self._local = thread_local()
         self._thread_usage = getattr(resource, "RUSAGE_THREAD", None)
 
     @property

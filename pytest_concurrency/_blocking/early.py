@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from .._originals import is_patched
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -67,7 +69,8 @@ class BuiltinSeam:
 @contextmanager
 def sleep_announced() -> Iterator[None]:
     """See to it that `time.sleep` tells of its calls, however it is imported, for the length of the `with` block."""
-    if SLEEP_HAS_AN_EVENT or isinstance(time.sleep, BuiltinSeam):
+    # gevent has put something of its own there, which blocks nobody.
+    if SLEEP_HAS_AN_EVENT or isinstance(time.sleep, BuiltinSeam) or is_patched("time"):
         yield
         return
     original = time.sleep

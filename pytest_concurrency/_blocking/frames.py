@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from .._places import is_trampoline, outward, owner, place_of
+from .._trace import Place
 from .kinds import CALLS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import FrameType
 
-    from .._trace import Place
-
-LOOP_LIBRARIES = frozenset({"asyncio", "trio", "anyio", "uvloop", "tornado", "sniffio"})
+LOOP_LIBRARIES = frozenset({"asyncio", "trio", "anyio", "uvloop", "tornado", "gevent", "sniffio"})
 
 # Where a loop hands over to the code of one step. What lies further out is who started the loop.
 _STEP_BEGINS = frozenset(
@@ -22,6 +23,7 @@ _STEP_BEGINS = frozenset(
         ("asyncio.base_events", "_run_once"),
         ("asyncio.base_events", "run_forever"),
         ("trio._core._run", "unrolled_run"),
+        ("gevent.hub", "run"),
         ("pytest_concurrency._blocking.turns", "run_forever"),
     }
 )
@@ -100,6 +102,29 @@ def locate(frame: FrameType | None, call: str) -> Site | None:
         inner=inner,
         step=step,
     )
+
+
+def started_at(site: Site | None, call: str) -> Site | None:
+    """Return *site* with the line that started this greenlet, where it has no line of the user's own."""
+    if site is not None and owner(site.place.file) not in ("stdlib", "frozen"):
+        return site
+    place = next(iter(_started_by()), None)
+    if place is None:
+        return site
+    if site is None:
+        return Site(place, (place,), call, (), ())
+    return replace(site, place=place, stack=(place, *site.stack))
+
+
+def _started_by() -> Iterator[Place]:
+    """Yield the user's lines that led to the start of this greenlet, innermost first, as gevent has kept them."""
+    greenlet = sys.modules.get("greenlet")
+    frame = getattr(greenlet.getcurrent(), "spawning_stack", None) if greenlet is not None else None
+    while frame is not None:
+        code = frame.f_code
+        if owner(code.co_filename) == "user":
+            yield Place(code.co_filename, frame.f_lineno, getattr(code, "co_qualname", code.co_name))
+        frame = frame.f_back
 
 
 def module_of(frame: FrameType) -> str:

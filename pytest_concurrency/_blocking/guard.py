@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,15 +10,16 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .._imports import when_imported
+from .._originals import get_ident, thread_local
 from .._sequence import next_number
 from .._trace import Block
 from . import audit
 from .clocks import ThreadClocks, between
 from .early import sleep_announced
-from .frames import Site, locate
+from .frames import Site, locate, started_at
 from .imports import ImportTimer
 from .kinds import CALLS, instead
-from .loops import LIBRARIES, LOOP_THREADS, running_backend, running_loop, running_task
+from .loops import LIBRARIES, LOOP_THREADS, is_cooperative, running_backend, running_loop, running_task
 from .overdue import called, explain
 from .policy import Policy, allowed_here, innocent, is_debugged, is_importing
 from .sampler import Sampler
@@ -89,7 +89,7 @@ class Guard:
         self._sampler = Sampler(self._clocks, clock, self._may, self._fail)
         self._turns = Turns(self._clocks, clock, self._weigh, self._late, self._sampler)
         self._imports = ImportTimer()
-        self._local = threading.local()
+        self._local = thread_local()
         self._undo = ExitStack()
         self._armed = False
         self._checked = False
@@ -144,6 +144,11 @@ class Guard:
     def begin_count(self) -> None:
         """Forget the loops that were seen so far; those that run at this moment are seen again."""
         self._turns.begin_count()
+
+    def settle(self) -> None:
+        """Report what has happened in a turn that has no end of its own: a hub goes on where it was interrupted."""
+        if self._active:
+            self._safely(self._turns.settle)
 
     @property
     def loops_seen(self) -> int:
@@ -200,7 +205,11 @@ class Guard:
         backend = running_backend()
         if backend is None or not self._active:
             return
-        if threading.get_ident() not in LOOP_THREADS and backend != "trio":
+        if backend == "gevent":
+            # Nobody else stands for a turn of the hub's: a file is weighed where the sampler finds that it takes long.
+            if audit.EVENTS[event].kind == "file":
+                return
+        elif get_ident() not in LOOP_THREADS and backend != "trio":
             self._turns.unwatched.add(f"{type(running_loop()).__module__}.{type(running_loop()).__qualname__}")
         known = audit.EVENTS[event]
         if self._turns.weighing:
@@ -215,7 +224,7 @@ class Guard:
         if detail is None:
             return
         # This method and the hook that called it are not the caller.
-        call = self._begun(known.kind, known.call, detail, backend, sys._getframe(2))
+        call = self._begun(known.kind, known.call, detail, backend, sys._getframe(1).f_back)
         if call is None:
             return
         self._stop_if_asked(call)
@@ -235,12 +244,14 @@ class Guard:
             return None
         if kind in WEIGHED and self._imports.importing:
             return None
+        if backend == "gevent" and is_cooperative(name):
+            return None
         if isinstance(detail, Maybe) or (kind in WEIGHED and kind in self._policy.blocking.past_threshold):
             self._local.inside = True
             reading = self._clocks.read() if kind in WEIGHED else None
             return _Glance(kind, name, detail, self._clock(), getattr(detail, "least", _UNSEEN), reading)
         # This method and the wrapper that called it are not the caller; a builtin's wrapper is two.
-        call = self._begun(kind, name, detail, backend, sys._getframe(2))
+        call = self._begun(kind, name, detail, backend, sys._getframe(1).f_back)
         if call is not None:
             self._stop_if_asked(call)
             self._local.inside = True
@@ -255,7 +266,7 @@ class Guard:
             else:
                 self._safely(lambda: self._report(call, seconds))
         elif seconds >= call.least and (backend := running_backend()) is not None:
-            seen = self._begun(call.kind, call.name, call.detail, backend, sys._getframe(2))
+            seen = self._begun(call.kind, call.name, call.detail, backend, sys._getframe(1).f_back)
             if seen is not None:
                 seen = replace(seen, start=call.start)
                 if call.reading is not None:
@@ -264,7 +275,7 @@ class Guard:
                 else:
                     self._safely(lambda: self._report(seen, seconds))
 
-    def _begun(self, kind: str, name: str, detail: str, backend: str, frame: FrameType) -> _Call | None:
+    def _begun(self, kind: str, name: str, detail: str, backend: str, frame: FrameType | None) -> _Call | None:
         try:
             return self._begin(kind, name, detail, backend, frame)
         except Exception as error:
@@ -282,7 +293,7 @@ class Guard:
 
     # What it makes of it
 
-    def _begin(self, kind: str, name: str, detail: str, backend: str, frame: FrameType) -> _Call | None:
+    def _begin(self, kind: str, name: str, detail: str, backend: str, frame: FrameType | None) -> _Call | None:
         """Return the call if it blocks a loop and is not innocent."""
         policy = self._policy
         if getattr(self._local, "busy", False) or not (self._observe or kind in policy.blocking.kinds):
@@ -290,6 +301,8 @@ class Guard:
         self._local.busy = True
         try:
             site = locate(frame, name)
+            if backend == "gevent":
+                site = started_at(site, name)
             if site is None or innocent(kind, site.inner) is not None or is_debugged(site.step):
                 return None
             # From 3.15 on the event comes from inside the import system's first function.
@@ -375,7 +388,9 @@ class Guard:
         if self.on_block is None:
             return
         now = self._clock()
-        for late in explain(spent, samples, known, known_open, self._policy.blocking.threshold):
+        for late in explain(
+            spent, samples, known, known_open, self._policy.blocking.threshold, told=lane.running is None
+        ):
             sample = late.sample
             number = next_number()
             self.on_block(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-import threading
 from typing import TYPE_CHECKING, Any
+
+from .._originals import thread_local
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +25,7 @@ class ImportTimer:
     """Calls back when the import that begins now on this thread has ended."""
 
     def __init__(self) -> None:
-        self._local = threading.local()
+        self._local = thread_local()
         self._importlib: Any = sys.modules.get("_frozen_importlib")
         self._original = getattr(self._importlib, "_find_and_load_unlocked", None)
         names: dict[str, Any] = {"begun": self._begun, "original": self._original}

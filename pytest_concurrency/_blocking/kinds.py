@@ -11,6 +11,7 @@ class Instead(NamedTuple):
     asyncio: str = ""
     trio: str = ""
     anyio: str = ""
+    gevent: str = ""
 
 
 def _thread(what: str, driver: str = "") -> Instead:
@@ -19,55 +20,86 @@ def _thread(what: str, driver: str = "") -> Instead:
         f"{lead}asyncio.to_thread({what})",
         f"{lead}trio.to_thread.run_sync({what})",
         f"{lead}anyio.to_thread.run_sync({what})",
+        f"gevent.get_hub().threadpool.apply({what})",
     )
 
 
 BY_KIND: dict[str, Instead] = {
-    "sleep": Instead("asyncio.sleep(...)", "trio.sleep(...)", "anyio.sleep(...)"),
-    "lock": Instead("asyncio.Lock", "trio.Lock", "anyio.Lock"),
-    "queue": Instead("asyncio.Queue", "trio.open_memory_channel", "anyio.create_memory_object_stream"),
+    "sleep": Instead("asyncio.sleep(...)", "trio.sleep(...)", "anyio.sleep(...)", "gevent.sleep(...)"),
+    "lock": Instead("asyncio.Lock", "trio.Lock", "anyio.Lock", "gevent.lock.RLock, gevent.lock.Semaphore"),
+    "queue": Instead(
+        "asyncio.Queue", "trio.open_memory_channel", "anyio.create_memory_object_stream", "gevent.queue.Queue"
+    ),
     "join": _thread("thread.join"),
     "socket": Instead(
         "asyncio.open_connection, or the loop's sock_* methods",
         "trio.open_tcp_stream, trio.socket",
         "anyio.connect_tcp",
+        "gevent.socket, or gevent.monkey.patch_all() before anything else",
     ),
-    "dns": Instead("loop.getaddrinfo(...)", "trio.socket.getaddrinfo(...)", "anyio.getaddrinfo(...)"),
-    "subprocess": Instead("asyncio.create_subprocess_exec", "trio.run_process", "anyio.run_process"),
+    "dns": Instead(
+        "loop.getaddrinfo(...)",
+        "trio.socket.getaddrinfo(...)",
+        "anyio.getaddrinfo(...)",
+        "gevent.socket.getaddrinfo(...)",
+    ),
+    "subprocess": Instead(
+        "asyncio.create_subprocess_exec", "trio.run_process", "anyio.run_process", "gevent.subprocess"
+    ),
     "file": Instead(
         "asyncio.to_thread(...), aiofiles or anyio.open_file",
         "trio.open_file, trio.Path",
         "anyio.open_file, anyio.Path",
+        "gevent.get_hub().threadpool.apply(...)",
     ),
     "database": _thread("...", "an async driver"),
     "input": _thread("input"),
-    "import": Instead(*["an import at the top of the module"] * 3),
+    "import": Instead(*["an import at the top of the module"] * 4),
     "cpu": Instead(
         "asyncio.to_thread(...), or a process pool for pure Python",
         "trio.to_thread.run_sync(...), or a process pool for pure Python",
         "anyio.to_thread.run_sync(...), or anyio.to_process for pure Python",
+        "gevent.get_hub().threadpool.apply(...), or a process pool for pure Python",
     ),
     "wait": _thread("..."),
 }
 
-_HTTP = Instead("httpx.AsyncClient or aiohttp.ClientSession", "httpx.AsyncClient", "httpx.AsyncClient")
-_SHELL = Instead("asyncio.create_subprocess_shell", "trio.run_process(..., shell=True)", "anyio.run_process")
-_OPEN = Instead("asyncio.create_subprocess_exec", "trio.lowlevel.open_process", "anyio.open_process")
+_HTTP = Instead(
+    "httpx.AsyncClient or aiohttp.ClientSession",
+    "httpx.AsyncClient",
+    "httpx.AsyncClient",
+    "gevent.monkey.patch_all() before anything else",
+)
+_SHELL = Instead(
+    "asyncio.create_subprocess_shell", "trio.run_process(..., shell=True)", "anyio.run_process", "gevent.subprocess"
+)
+_OPEN = Instead(
+    "asyncio.create_subprocess_exec", "trio.lowlevel.open_process", "anyio.open_process", "gevent.subprocess.Popen"
+)
 _FUTURE = Instead(
     "await asyncio.wrap_future(future)",
     "trio.to_thread.run_sync(future.result)",
     "anyio.to_thread.run_sync(future.result)",
+    "gevent.get_hub().threadpool.apply(future.result)",
 )
-_NAMEINFO = Instead("loop.getnameinfo(...)", "trio.socket.getnameinfo(...)", "anyio.getnameinfo(...)")
-_READABLE = Instead("loop.add_reader(...)", "trio.lowlevel.wait_readable(...)", "anyio.wait_readable(...)")
+_NAMEINFO = Instead(
+    "loop.getnameinfo(...)", "trio.socket.getnameinfo(...)", "anyio.getnameinfo(...)", "gevent.socket.getnameinfo(...)"
+)
+_READABLE = Instead(
+    "loop.add_reader(...)", "trio.lowlevel.wait_readable(...)", "anyio.wait_readable(...)", "gevent.select.select"
+)
 _CONDITION = Instead("asyncio.Condition", "trio.Condition", "anyio.Condition")
 
 INSTEAD: dict[str, Instead] = {
-    "signal.pause": Instead("loop.add_signal_handler", "trio.open_signal_receiver", "anyio.open_signal_receiver"),
+    "signal.pause": Instead(
+        "loop.add_signal_handler", "trio.open_signal_receiver", "anyio.open_signal_receiver", "gevent.signal_handler"
+    ),
     "socket.gethostbyaddr": _NAMEINFO,
     "socket.getnameinfo": _NAMEINFO,
     "socket.getfqdn": _NAMEINFO,
-    "socket.create_connection": Instead("asyncio.open_connection", "trio.open_tcp_stream", "anyio.connect_tcp"),
+    "socket.create_connection": Instead(
+        "asyncio.open_connection", "trio.open_tcp_stream", "anyio.connect_tcp", "gevent.socket.create_connection"
+    ),
     "urllib.request.urlopen": _HTTP,
     "http.client.HTTPConnection.request": _HTTP,
     "http.client.HTTPConnection.connect": _HTTP,
@@ -92,8 +124,10 @@ INSTEAD: dict[str, Instead] = {
     "multiprocessing.process.BaseProcess.join": _thread("process.join"),
     "threading.Condition.wait": _CONDITION,
     "threading.Condition.wait_for": _CONDITION,
-    "threading.Event.wait": Instead("asyncio.Event", "trio.Event", "anyio.Event"),
-    "threading.Semaphore.acquire": Instead("asyncio.Semaphore", "trio.Semaphore", "anyio.Semaphore"),
+    "threading.Event.wait": Instead("asyncio.Event", "trio.Event", "anyio.Event", "gevent.event.Event"),
+    "threading.Semaphore.acquire": Instead(
+        "asyncio.Semaphore", "trio.Semaphore", "anyio.Semaphore", "gevent.lock.Semaphore"
+    ),
     "threading.Barrier.wait": Instead("asyncio.Barrier", "trio.Event", "anyio.Event"),
     "concurrent.futures.Future.result": _FUTURE,
     "concurrent.futures.Future.exception": _FUTURE,
@@ -159,7 +193,7 @@ _ROWS: tuple[tuple[str, str, str], ...] = (
 CALLS: dict[str, str] = {prefix + name: kind for kind, prefix, names in _ROWS for name in names.split()}
 """Public name of a call -> its kind."""
 
-_COLUMN = {"asyncio": 0, "uvloop": 0, "tornado": 0, "trio": 1, "anyio": 2}
+_COLUMN = {"asyncio": 0, "uvloop": 0, "tornado": 0, "trio": 1, "anyio": 2, "gevent": 3}
 
 
 def instead(call: str, kind: str, backend: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
+from .._originals import get_ident
 from .clocks import between
 
 if TYPE_CHECKING:
@@ -23,14 +24,14 @@ class Lane:
     """One thread while a loop runs on it. Written by that thread, read by the sampler."""
 
     __slots__ = (
-        *("_clocks", "_on_late", "backend", "began", "known", "known_open", "marked"),
-        *("loop", "native", "reading", "samples", "thread"),
+        *("_clocks", "_on_late", "backend", "began", "closed", "in_thread", "known", "known_open", "last", "marked"),
+        *("loop", "native", "paused", "reading", "running", "samples", "thread"),
     )
 
     def __init__(self, backend: str, loop: Any, clocks: ThreadClocks, on_late: Callable[..., None]) -> None:
         self.backend = backend
         self.loop = loop
-        self.thread = threading.get_ident()
+        self.thread = get_ident()
         self.native = threading.get_native_id()
         self.began = 0.0
         """When the present turn began; 0 while the loop waits for something to do."""
@@ -41,6 +42,15 @@ class Lane:
         self.known = 0.0
         """Seconds of this turn that named calls account for."""
         self.known_open = False
+        self.in_thread: Callable[[], bool] | None = None
+        """Of a hub: tells whether its thread does something outside any greenlet now, which is no part of a turn."""
+        self.running: Callable[[Any], Any] | None = None
+        """Of a hub: returns a weak reference to the greenlet that runs now, given the last answer."""
+        self.last: Any = None
+        self.closed: Reading | None = None
+        """Of a hub: the clocks when its thread was seen outside any greenlet, which ends the turn."""
+        self.paused = 0
+        """Of a hub: how many looks have found the thread outside any greenlet, in the middle of a turn."""
         self._clocks = clocks
         self._on_late = on_late
 
@@ -58,10 +68,11 @@ class Lane:
         began, self.began = self.began, 0.0
         self.marked = False
         samples, self.samples = self.samples, []
+        closed, self.closed = self.closed, None
         known, known_open = self.known, self.known_open
         self.known, self.known_open = 0.0, False
         if samples and began and now - began >= LATE:
-            spent = between(self.reading, self._clocks.read())
+            spent = between(self.reading, closed or self._clocks.read())
             self._on_late(self, spent, samples, known, known_open)
 
     def account(self, seconds: float | None) -> None:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
+
+from .._originals import is_patched
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LIBRARIES = ("asyncio", "trio")
+LIBRARIES = ("asyncio", "trio", "gevent")
 """Whose import means that a loop may run; uvloop and anyio import one of these."""
 
 LOOP_THREADS: dict[int, int] = {}
 """Threads on which a watched loop runs -> how many: the cheapest question first, for threads that have nothing to do
 with loops."""
 
+_greenlet: tuple[Callable[[], Any], Callable[[], Any]] | None = None
 _running_loop: Callable[[], Any] | None = None
 _trio_context: Any = None
 
@@ -33,6 +37,44 @@ def _find_trio() -> Any:
     return _trio_context
 
 
+def _find_gevent() -> tuple[Callable[[], Any], Callable[[], Any]] | None:
+    global _greenlet  # the same for gevent
+    # Its class is the last thing that the module of the hub defines: until then all of it may be half imported.
+    if hasattr(sys.modules.get("gevent.hub"), "Hub"):
+        _greenlet = (sys.modules["greenlet"].getcurrent, sys.modules["gevent._hub_local"].get_hub_if_exists)
+    return _greenlet
+
+
+def _on_hub() -> bool:
+    """Tell whether what runs on this thread keeps the greenlets of a hub from running."""
+    find = _greenlet or _find_gevent()
+    if find is None:
+        return False
+    current, hub = find[0](), find[1]()
+    if hub is None:
+        return False
+    if current.parent is not None:
+        # A thread of gevent's own pool has nothing but its job to do.
+        return type(current).__module__ != "gevent.threadpool"
+    # The outermost greenlet is the thread itself: it keeps nobody waiting unless somebody is ready to run.
+    return hub.loop is not None and bool(hub.loop._callbacks)
+
+
+# Modules whose calls wait in the hub once gevent has patched them, and which patch that is.
+_PATCHES = {
+    **{name: name for name in ("socket", "ssl", "select", "selectors", "subprocess", "threading")},
+    "concurrent": "threading",
+}
+
+
+def is_cooperative(call: str) -> bool:
+    """Tell whether *call*, made in a greenlet, waits in the hub and so keeps nobody from running."""
+    if call.startswith("os.wait"):
+        return is_patched("os")
+    patch = _PATCHES.get(call.partition(".")[0])
+    return patch is not None and is_patched(patch)
+
+
 def running_loop() -> Any:
     """Return the asyncio loop that runs on this thread, or None."""
     find = _running_loop or _find_asyncio()
@@ -40,7 +82,7 @@ def running_loop() -> Any:
 
 
 def running_backend() -> str | None:
-    """Return `asyncio`, `uvloop` or `trio` where such a loop runs code on this thread at this moment, else None."""
+    """Return `asyncio`, `uvloop`, `trio` or `gevent` where such a loop runs code on this thread now, else None."""
     # Trio's task first: in guest mode both loops are there, and a task of trio's is what runs.
     context = _trio_context or _find_trio()
     if context is not None and hasattr(context, "task"):
@@ -48,7 +90,9 @@ def running_backend() -> str | None:
     loop = running_loop()
     if loop is not None:
         return "uvloop" if type(loop).__module__.partition(".")[0] == "uvloop" else "asyncio"
-    return "trio" if context is not None and hasattr(context, "runner") else None
+    if context is not None and hasattr(context, "runner"):
+        return "trio"
+    return "gevent" if _on_hub() else None
 
 
 def running_task(backend: str) -> str | None:
@@ -56,6 +100,12 @@ def running_task(backend: str) -> str | None:
     if backend == "trio":
         task = getattr(_trio_context, "task", None)
         return task.name if task is not None else None
+    if backend == "gevent":
+        current = _greenlet[0]() if _greenlet is not None else None
+        if current is None or current.parent is None:
+            return threading.current_thread().name
+        # A hub has a name as well, and no task.
+        return getattr(current, "name", "") or None
     tasks = sys.modules.get("asyncio.tasks")
     loop = running_loop()
     task = tasks.current_task(loop) if tasks is not None and loop is not None else None

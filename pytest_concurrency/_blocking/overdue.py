@@ -74,7 +74,15 @@ def kernel_kind(name: str) -> str:
     return next((kind for part, kind in _KERNEL_WAITS if part in name), "wait" if name else "")
 
 
-def explain(spent: Spent, samples: Sequence[Sample], named: float, named_open: bool, threshold: float) -> list[Late]:
+def explain(
+    spent: Spent,
+    samples: Sequence[Sample],
+    named: float,
+    named_open: bool,
+    threshold: float,
+    *,
+    told: bool = True,
+) -> list[Late]:
     """Return what the turn was spent on.
 
     Args:
@@ -83,10 +91,11 @@ def explain(spent: Spent, samples: Sequence[Sample], named: float, named_open: b
         named: Seconds of it that known calls have accounted for already.
         named_open: Known calls were made whose length nobody knows; what was waited is theirs.
         threshold: From which length on computing, and waiting for nobody knows what, counts.
+        told: The turn's beginning and its end are known to belong to the steps that were seen.
     """
     if not samples:
         return []
-    found = [late for late in (_computed(spent, samples, named, threshold),) if late is not None]
+    found = [late for late in (_computed(spent, samples, named, threshold, told),) if late is not None]
     if not named_open:
         found += _waited(spent, samples, named, threshold)
     return found
@@ -104,8 +113,8 @@ def called(expression: str) -> str:
     return expression
 
 
-def _computed(spent: Spent, samples: Sequence[Sample], named: float, threshold: float) -> Late | None:
-    alone = all(sample.step == samples[0].step for sample in samples)
+def _computed(spent: Spent, samples: Sequence[Sample], named: float, threshold: float, told: bool) -> Late | None:
+    alone = told and all(sample.step == samples[0].step for sample in samples)
     if alone and (len(samples) > 1 or samples[0].others <= _FEW):
         # What known calls took was mostly waiting; what of it was computing is not counted twice.
         cpu = spent.cpu - max(0.0, named - spent.blocked)

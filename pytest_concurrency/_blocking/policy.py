@@ -7,6 +7,7 @@ import contextvars
 import fnmatch
 import os
 import re
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,8 +26,11 @@ if TYPE_CHECKING:
 class _Allowance:
     reason: str
     open: bool = True
+    outermost: FrameType | None = None
+    """The first frame of the code that is allowed, where a look from another thread cannot ask for its context."""
 
 
+_open: list[_Allowance] = []
 _allowance: contextvars.ContextVar[_Allowance | None] = contextvars.ContextVar(
     "pytest_concurrency_allow_blocking", default=None
 )
@@ -42,13 +46,15 @@ def allow_blocking(reason: str) -> Iterator[None]:
     if not isinstance(reason, str) or not reason.strip():
         raise ValueError("allow_blocking() needs a reason, such as allow_blocking('reads a 2 kB file once')")
     before = _allowance.get()
-    mine = _Allowance(reason)
+    mine = _Allowance(reason, outermost=_first(sys._getframe(1)))
+    _open.append(mine)
     _allowance.set(mine)
     try:
         yield
     finally:
         # A task that was started inside has a copy of this context: it must not be allowed to block for ever.
-        mine.open = False
+        mine.open, mine.outermost = False, None
+        _open.remove(mine)
         # Not by token: an async generator may be closed in another context than it was entered in.
         if _allowance.get() is mine:
             _allowance.set(before)
@@ -58,6 +64,18 @@ def allowed_here() -> str | None:
     """Return the reason of the innermost `allow_blocking` around the running code, None where there is none."""
     allowance = _allowance.get()
     return allowance.reason if allowance is not None and allowance.open else None
+
+
+def allowed_under(frame: FrameType) -> str | None:
+    """Return the same for the code of a greenlet whose innermost frame is *frame*."""
+    outermost = _first(frame) if _open else None
+    return next((each.reason for each in tuple(_open) if each.outermost is outermost is not None), None)
+
+
+def _first(frame: FrameType) -> FrameType:
+    while frame.f_back is not None:
+        frame = frame.f_back
+    return frame
 
 
 def allowed_in(context: contextvars.Context | None) -> str | None:
@@ -125,6 +143,11 @@ INNOCENTS: tuple[Innocent, ...] = (
         "trio._socket",
         functions="getaddrinfo getnameinfo",
         kinds="dns",
+    ),
+    _innocent(
+        "gevent's hub waits, or its own threads do",
+        "gevent zope.event",
+        kinds="file subprocess lock queue socket input import join dns",
     ),
     _innocent("anyio gets a worker thread", "anyio._backends", kinds="queue lock", but_not=_HAND_OVER),
 )

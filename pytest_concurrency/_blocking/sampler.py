@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _thread
 import os
 import sys
 import threading
@@ -11,10 +10,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .._frames import current_frames
+from .._originals import RLock, allocate_lock, get_ident, start_new_thread
 from .frames import locate, module_of
 from .lanes import LATE
 from .overdue import Sample, kernel_kind
-from .policy import allowed_in, innocent, is_debugged
+from .policy import allowed_in, allowed_under, innocent, is_debugged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _EVERY = 0.005
 _LINGER = 40
 """Looks without any loop after which the thread ends; a suite that runs a loop per test keeps one thread."""
+_LEFT = 400
+"""Looks after which a thread that does not come back to its hub is looked at no more."""
 _MOST = 200
 # Ours, from before any wrapper: a fork is not to be told of the looks that come before it.
 _stat = os.stat
@@ -52,7 +54,7 @@ class Sampler:
         self._stop: Any = None
         self._ended: Any = None
         self._native = 0
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self.failed = False
 
     def add(self, lane: Lane) -> None:
@@ -67,7 +69,7 @@ class Sampler:
 
     def here(self) -> Lane | None:
         """Return the lane of this thread, the innermost if there are several."""
-        thread = threading.get_ident()
+        thread = get_ident()
         found = None
         for lane in tuple(self._lanes.values()):
             if lane.thread == thread:
@@ -77,13 +79,13 @@ class Sampler:
     def _start(self) -> None:
         with self._lock:
             if self._stop is None:
-                stop, ended = _thread.allocate_lock(), _thread.allocate_lock()
+                stop, ended = allocate_lock(), allocate_lock()
                 stop.acquire()
                 ended.acquire()
                 self._stop, self._ended = stop, ended
                 _running.add(self)
                 # Not a `threading.Thread`: tests that count those are not to find one of ours.
-                _thread.start_new_thread(self._run, (stop, ended))
+                start_new_thread(self._run, (stop, ended))
 
     def stop(self) -> None:
         """End the thread and wait until it has."""
@@ -96,7 +98,7 @@ class Sampler:
 
     def _wait_until_gone(self) -> None:
         """Wait until the system, too, counts the thread no more: a fork is warned of by that count."""
-        pause = _thread.allocate_lock()
+        pause = allocate_lock()
         pause.acquire()
         for _ in range(1000):
             try:
@@ -113,7 +115,7 @@ class Sampler:
     def forget(self) -> None:
         """In a forked child there is neither the thread nor any of the loops' threads."""
         self._stop = None
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self._lanes.clear()
 
     def _run(self, stop: Any, ended: Any) -> None:
@@ -143,6 +145,8 @@ class Sampler:
                 frames = frames or current_frames()
                 self._knock(lane, frames.get(lane.thread))
                 continue
+            if lane.in_thread is not None and not self._is_in_turn(lane):
+                continue
             began = lane.began
             if began and self._clock() - began >= LATE and len(lane.samples) < _MOST:
                 frames = frames or current_frames()
@@ -151,6 +155,28 @@ class Sampler:
                 if sample is not None and lane.began == began:
                     lane.add(sample)
         del frames
+
+    def _is_in_turn(self, lane: Lane) -> bool:
+        """Tell whether a hub's thread runs a greenlet, as far as is known: its own affairs are no part of a turn."""
+        if lane.in_thread is not None and lane.in_thread():
+            if lane.began and not lane.paused:
+                # What was seen of the turn is weighed up to here.
+                lane.closed = self._clocks.read_of(lane.native) if lane.samples else None
+                if lane.closed is None:
+                    lane.samples.clear()
+            lane.paused += 1
+            if lane.paused > _LEFT:
+                # Until the hub comes by again, or somebody starts a greenlet.
+                self.discard(lane)
+            return False
+        if lane.paused:
+            # The hub goes on in the middle of what it was doing, and does not tell: a new turn.
+            lane.paused = 0
+            lane.end(self._clock())
+            reading = self._clocks.read_of(lane.native)
+            if reading is not None:
+                lane.reading, lane.began = reading, reading.wall
+        return True
 
     def _knock(self, lane: Lane, frame: FrameType | None) -> None:
         """Begin a turn of a loop that does not tell: it ends when the loop comes round to our callback."""
@@ -171,6 +197,13 @@ class Sampler:
         if frame is None:
             return None
         step, others, context, task = _step_of(frame)
+        if lane.running is not None:
+            if module_of(frame) == "gevent.hub":
+                # The hub itself, which waits or hands over.
+                return None
+            lane.last = running = lane.running(lane.last)
+            # Nobody that is known: then no two looks have seen the same.
+            step, task = (running, getattr(running(), "name", None)) if running is not None else (object(), None)
         kernel = self._kernel(lane.native)
         reading = self._clocks.read_of(lane.native) or self._clocks.read()._replace(cpu=0.0, queued=0.0)
         site = locate(frame, "")
@@ -179,7 +212,10 @@ class Sampler:
         kind = kernel_kind(kernel) or "cpu"
         if innocent(kind, site.inner) is not None or is_debugged(site.step):
             return None
-        expression, allowed = _expression(site), allowed_in(context) or self._allowed(site, site.call)
+        expression, allowed = (
+            _expression(site),
+            allowed_in(context) or allowed_under(frame) or self._allowed(site, site.call),
+        )
         return Sample(
             reading=reading,
             step=step,

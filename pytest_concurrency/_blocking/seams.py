@@ -8,10 +8,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-from threading import get_ident
 from types import BuiltinFunctionType
 from typing import TYPE_CHECKING, Any
 
+from .._originals import get_ident
 from .._patching import patched
 from .early import BuiltinSeam
 from .loops import LOOP_THREADS

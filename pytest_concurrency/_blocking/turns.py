@@ -7,12 +7,12 @@ happens in it is two looks at a clock.
 from __future__ import annotations
 
 import sys
-import threading
 from contextlib import ExitStack, contextmanager
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 from .._imports import when_imported
+from .._originals import thread_local
 from .._patching import patched
 from .clocks import between
 from .lanes import STALE, Lane
@@ -84,8 +84,11 @@ class Turns:
         self._weigh = weigh
         self._on_late = on_late
         self._sampler = sampler
-        self._local = threading.local()
+        self._local = thread_local()
         self._running = 0
+        self.hubs: list[list[Any]] = []
+        """The turns of gevent's hubs, by who watches them."""
+        self._hub_seen = False
         self.seen = 0
         """How many loops have run since `begin_count`."""
         self.unwatched: set[str] = set()
@@ -93,7 +96,19 @@ class Turns:
 
     def begin_count(self) -> None:
         """Forget the loops that were seen, but for those that still run."""
+        self._hub_seen = False
         self.seen = self._running
+
+    def hub_seen(self) -> None:
+        """A hub of gevent's runs: there may be one all the time, but it counts where it does something."""
+        if not self._hub_seen:
+            self._hub_seen = True
+            self.seen += 1
+
+    def settle(self) -> None:
+        """End the turns of this thread's hub: its greenlets have done what they had to, and wait."""
+        for hub in [each for hubs in self.hubs for each in hubs]:
+            hub.settle()
 
     def enter_run(self, backend: str, loop: Any = None) -> Lane:
         """A loop begins to run on this thread."""
@@ -116,6 +131,14 @@ class Turns:
         LOOP_THREADS[lane.thread] -= 1
         if not LOOP_THREADS[lane.thread]:
             del LOOP_THREADS[lane.thread]
+
+    def look_at(self, lane: Lane) -> None:
+        """Let the sampler look at *lane*, which it may have given up."""
+        self._sampler.add(lane)
+
+    def discard(self, lane: Lane) -> None:
+        """Look at *lane* no more."""
+        self._sampler.discard(lane)
 
     @contextmanager
     def _entered(self, backend: str, loop: Any) -> Iterator[Lane]:
@@ -157,6 +180,7 @@ class Turns:
             undo.enter_context(when_imported("asyncio", lambda: undo.enter_context(self._watch_asyncio())))
             undo.enter_context(when_imported("uvloop", lambda: undo.enter_context(self._watch_uvloop())))
             undo.enter_context(when_imported("trio", lambda: undo.enter_context(self._watch_trio())))
+            undo.enter_context(when_imported("gevent", lambda: undo.enter_context(self._watch_gevent())))
             yield
 
     @contextmanager
@@ -230,6 +254,16 @@ class Turns:
             return run_forever
 
         with patched(uvloop.Loop, "run_forever", make):
+            yield
+
+    @contextmanager
+    def _watch_gevent(self) -> Iterator[None]:
+        from . import gevent_turns
+
+        def make_lane(hub: Any) -> Lane:
+            return Lane("gevent", None, self._clocks, self._on_late)
+
+        with gevent_turns.watch(self, make_lane, self._clock):
             yield
 
     @contextmanager

@@ -9,11 +9,21 @@ from typing import TYPE_CHECKING, Literal
 from .._trace import Wait
 
 if TYPE_CHECKING:
-    from .._trace import Block, Job, Place, Span, Strand, Trace
+    from .._trace import Block, Job, Place, Release, Span, Strand, Trace
     from .overlap import Verdict
 
 Kind = Literal[
-    "blocked", "lock", "pool", "workers", "processes", "chunk", "in turn", "started in turn", "chain", "never suspended"
+    "blocked",
+    "lock",
+    "pool",
+    "greenlets",
+    "workers",
+    "processes",
+    "chunk",
+    "in turn",
+    "started in turn",
+    "chain",
+    "never suspended",
 ]
 
 
@@ -51,9 +61,10 @@ def cause_of(trace: Trace, verdict: Verdict) -> Cause | None:
     return (
         _lock(verdict)
         or _shared_lock(trace, verdict)
+        or _greenlets(verdict)
         or by_workers
         or _pool(trace, spans)
-        or _chain(verdict)
+        or _chain(trace, verdict)
         or _never_suspended(trace, verdict)
         or _each_in_its_own(trace, spans)
     )
@@ -129,6 +140,15 @@ def _shared_lock(trace: Trace, verdict: Verdict) -> Cause | None:
     return Cause("lock", first.place, wait=wait, holder=held[first.resource], waiting=waiting, size=1)
 
 
+def _greenlets(verdict: Verdict) -> Cause | None:
+    """The calls are made by a pool's greenlets, and the next one waits for a place in it."""
+    if verdict.release is None:
+        return None
+    inside = {span.strand for span in verdict.spans if span.id in verdict.release.spans}
+    waits = [wait for wait in verdict.release.waits if wait.kind == "pool" and inside & set(wait.on)]
+    return Cause("greenlets", waits[0].place, size=len(waits[0].on)) if waits else None
+
+
 def _pool(trace: Trace, spans: tuple[Span, ...]) -> Cause | None:
     """Workers that fetch each call's work from one queue, fewer than there are calls."""
     if len(spans) < 2:
@@ -163,7 +183,7 @@ def _workers(trace: Trace, verdict: Verdict) -> Cause | None:
         if all(before.last is not None and before.last < after.first for before, after in _on_one(done)):
             return Cause("workers", done[0].place, size=size) if size < len(done) else None
         return None
-    chain = _chain(verdict)
+    chain = _chain(trace, verdict)
     return Cause("in turn", chain.place if chain is not None else done[1].place)
 
 
@@ -203,7 +223,7 @@ def _job_of(trace: Trace, span: Span) -> Job | None:
     return None
 
 
-def _chain(verdict: Verdict) -> Cause | None:
+def _chain(trace: Trace, verdict: Verdict) -> Cause | None:
     """The caller of the next call waits, directly or through others, for the held one."""
     release = verdict.release
     if release is None:
@@ -222,9 +242,21 @@ def _chain(verdict: Verdict) -> Cause | None:
     if not chain:
         return None
     if len(chain) == 1 and chain[0].kind in ("task", "join", "result") and len(chain[0].on) == 1:
+        if _was_there(trace, verdict, release, chain[0].strand):
+            return None
         # Started and awaited at once, one after the other, each in a task of its own.
         return Cause("in turn", chain[0].place, chain=tuple(chain))
     return Cause("chain", chain[0].place, chain=tuple(chain))
+
+
+def _was_there(trace: Trace, verdict: Verdict, release: Release, waiting: int) -> bool:
+    """Tell whether the next call had a strand of its own already, which waited for something else than *waiting*."""
+    following = next((span for span in verdict.spans if span.first > release.number), None)
+    if following is None or following.strand == waiting:
+        return False
+    strand = trace.strand(following.strand)
+    # A pool's thread was there before it was given the job.
+    return strand.kind != "worker" and 0 < strand.first < release.number
 
 
 def _never_suspended(trace: Trace, verdict: Verdict) -> Cause | None:

@@ -229,7 +229,9 @@ def _is_work(trace: Trace, strand: Strand) -> bool:
         return strand.kind != "callback"
     end = strand.last if strand.last is not None else FOREVER
     return not any(
-        other.kind.endswith("-task") and other.thread == strand.thread and strand.first < other.first < end
+        (other.kind.endswith("-task") or other.kind == "greenlet")
+        and other.thread == strand.thread
+        and strand.first < other.first < end
         for other in trace.strands
     )
 

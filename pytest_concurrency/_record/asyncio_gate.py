@@ -8,6 +8,7 @@ import weakref
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
+from .._originals import get_ident
 from .._patching import patched
 from .awaiting import Suspension, suspension
 from .door import Held, Survey, Timers, WaitingRoom
@@ -118,7 +119,7 @@ class LoopGate:
         self._seen = -1
         self._scheduled = False
         self._delay = _SHORTEST
-        self._thread = threading.get_ident()
+        self._thread = get_ident()
         can_see = hasattr(loop, "_ready") and hasattr(loop, "_scheduled")
         self.room = WaitingRoom(gates.doors, self._survey, quiet_turns=1 if can_see else 3)
 
@@ -149,7 +150,7 @@ class LoopGate:
         loop = self._loop()
         if loop is None or loop.is_closed() or not self.room.held:
             return
-        if threading.get_ident() == self._thread:
+        if get_ident() == self._thread:
             self._look_soon()
         else:
             loop.call_soon_threadsafe(self._look_soon)
@@ -179,7 +180,7 @@ class LoopGate:
         pending = view.outside(self._has_io(loop))
         if self._listens(loop):
             pending.append("a listening server")
-        pending += moving_threads(self._gates.known_threads, exclude=threading.get_ident())
+        pending += moving_threads(self._gates.known_threads, exclude=get_ident())
         return Survey(
             busy=self._is_busy(loop),
             timers=view.timers(self._timers(loop), horizon),

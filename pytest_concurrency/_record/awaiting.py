@@ -18,6 +18,7 @@ _MEANING: dict[tuple[str, str], str] = {
     ("asyncio/locks.py", "acquire"): "lock",
     ("asyncio/locks.py", "wait"): "event",
     ("asyncio/queues.py", "get"): "queue",
+    ("tornado/locks.py", "__aenter__"): "lock",
     ("asyncio/queues.py", "put"): "queue",
     ("asyncio/queues.py", "join"): "queue",
     ("asyncio/tasks.py", "sleep"): "timer",
@@ -55,7 +56,7 @@ _MEANING: dict[tuple[str, str], str] = {
 _IO_FILES = ("asyncio/streams.py", "asyncio/selector_events.py", "asyncio/sslproto.py", "asyncio/proactor_events.py")
 
 
-_LOOP_LIBRARIES = ("/anyio/", "/trio/", "/uvloop/", "/pytest_trio/", "/pytest_asyncio/")
+_LOOP_LIBRARIES = ("/tornado/", "/anyio/", "/trio/", "/uvloop/", "/pytest_trio/", "/pytest_asyncio/")
 _WHOLE = frozenset({"queue", "limiter", "lock", "semaphore", "task", "worker", "io"})
 _PARTS = frozenset({"event", "lock", "limiter", "future"})
 

@@ -9,6 +9,7 @@ from time import thread_time
 from typing import TYPE_CHECKING
 
 from .._frames import current_frames
+from .._originals import get_ident
 from .._places import outward, owner, place_of
 from .._sequence import next_number
 from .._trace import Clock
@@ -39,22 +40,22 @@ class CpuClocks:
     def began(self, live: LiveSpan) -> None:
         """A call has begun in this thread."""
         if live.strand.strand.kind in ("thread", "worker") and self._left_for_own > 0:
-            self._open[live.span.id] = (live.strand.strand.id, threading.get_ident(), threading.get_native_id())
+            self._open[live.id] = (live.strand.strand.id, get_ident(), threading.get_native_id())
             self._read_all(own_first=False)
 
     def let_in(self, live: LiveSpan) -> None:
         """A call begins to work, after it was held."""
-        if live.span.id in self._open:
+        if live.id in self._open:
             self._read_all(own_first=False)
 
     def ended(self, live: LiveSpan) -> None:
         """Its work is done."""
-        if live.span.id in self._open:
+        if live.id in self._open:
             self._read_all(own_first=True)
-            self._open.pop(live.span.id, None)
+            self._open.pop(live.id, None)
 
     def _read_all(self, *, own_first: bool) -> None:
-        own = threading.get_ident()
+        own = get_ident()
         # What the readings take must not count as this call's own work.
         read = sorted(set(self._open.copy().values()), key=lambda each: (each[1] == own) != own_first)
         only_own = self._left <= 0

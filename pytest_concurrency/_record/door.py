@@ -52,19 +52,19 @@ class Door:
         self._inside: dict[int, LiveSpan] = {}
 
     def entered(self, live: LiveSpan) -> None:
-        self._inside[live.span.id] = live
+        self._inside[live.id] = live
 
     def left(self, live: LiveSpan) -> None:
-        self._inside.pop(live.span.id, None)
+        self._inside.pop(live.id, None)
 
     def wants(self, live: LiveSpan) -> bool:
         """Tell whether this call, which is about to begin or whose work is done, should be held."""
-        if self.settled or live.span.name not in self.rule.targets:
+        if self.settled or live.name not in self.rule.targets:
             return False
-        if live.span.outcome == "open":
+        if live.outcome == "open":
             return self.rule.at_start
         # One that kept the loop blocked proves nothing by staying; one that is being cancelled must go.
-        return not self.rule.at_start and not live.blocked and live.span.outcome in ("returned", "raised")
+        return not self.rule.at_start and not live.blocked and live.outcome in ("returned", "raised")
 
     def is_met(self, elsewhere: Iterable[tuple[str, tuple[int, int]]] = ()) -> bool:
         """Tell whether those inside now settle the verdict.
@@ -72,7 +72,7 @@ class Door:
         Args:
             elsewhere: Calls in progress in other processes: the name, and the process and its strand.
         """
-        inside = [(live.span.name, (0, live.span.strand)) for live in tuple(self._inside.values())] + list(elsewhere)
+        inside = [(live.name, (0, live.strand.strand.id)) for live in tuple(self._inside.values())] + list(elsewhere)
         strands = {strand for _, strand in inside}
         if self.rule.exclusive:
             return len(strands) >= 2
@@ -130,7 +130,8 @@ class Doors:
         self.doors: list[Door] = []
         self.find_gate: list[Callable[[], Gate | None]] = []
         """Asked in order for the gate of the loop that runs in this thread."""
-        self.plain_gate: PlainGate | None = None
+        self.plain_gates: list[PlainGate] = []
+        """Asked in order for the one that may hold a call which nobody awaits."""
         self._occupied: set[Gate | PlainGate] = set()
 
     def add(self, rule: Rule) -> None:
@@ -150,7 +151,7 @@ class Doors:
 
     def entered(self, live: LiveSpan) -> None:
         for door in self.doors:
-            if live.span.name in door.rule.targets:
+            if live.name in door.rule.targets:
                 door.entered(live)
                 for gate in tuple(self._occupied):
                     gate.nudge()
@@ -173,20 +174,20 @@ class Doors:
 
     def hold_plain(self, live: LiveSpan) -> None:
         """Return when no door wants to keep this call, which is nobody's to await."""
-        gate = self.plain_gate
         for door in self._wanting(live):
-            if gate is not None and gate.is_here():
-                self._occupied.add(gate)
-                gate.hold(door, live)
+            self._hold_here(door, live)
 
     def hold_at_start(self, live: LiveSpan) -> None:
         """Return when this call, which nobody awaits, may begin with its work."""
-        gate = self.plain_gate
         for door in self._wanting(live):
-            if gate is not None and gate.is_here():
-                self._occupied.add(gate)
-                gate.hold(door, live)
-                self.recorder.let_in(live)
+            self._hold_here(door, live)
+            self.recorder.let_in(live)
+
+    def _hold_here(self, door: Door, live: LiveSpan) -> None:
+        gate = next((gate for gate in self.plain_gates if gate.is_here()), None)
+        if gate is not None:
+            self._occupied.add(gate)
+            gate.hold(door, live)
 
     def _wanting(self, live: LiveSpan) -> Iterator[Door]:
         for door in self.doors:
@@ -351,7 +352,7 @@ class WaitingRoom:
                 time=recorder.now(),
                 expectation=door.rule.expectation,
                 reason=reason,
-                spans=tuple(held.live.span.id for held in leaving),
+                spans=tuple(held.live.id for held in leaving),
                 waits=survey.waits,
                 pending=survey.pending,
             )

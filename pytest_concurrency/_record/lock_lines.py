@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from types import FrameType
 
 
+_LOCKS = frozenset({"lock", "RLock", "_RLock", "Condition", "Semaphore", "BoundedSemaphore", "LockType"})
+
+
 def lock_taken_at(frame: FrameType | None) -> Any:
     """Return the lock that the line which *frame* executes is about to take, None where that cannot be told."""
     if frame is None:
@@ -71,4 +74,4 @@ def _lock(text: str, frame: FrameType) -> Any:
             value = vars(value).get(name, getattr(type(value), "__dict__", {}).get(name))
         except TypeError:
             return None
-    return value if type(value).__name__ in ("lock", "RLock", "_RLock", "Condition", "Semaphore") else None
+    return value if type(value).__name__ in _LOCKS else None

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from .._frames import current_frames
 from .._imports import when_imported
+from .._originals import allocate_lock
 from .._patching import patched
 from .._places import callers
 from .._trace import Strand
@@ -70,7 +71,7 @@ class Children:
         self._owner = os.getpid()
         self._start = threading.local()
         self._started: list[Child] = []
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
 
     @contextmanager
     def record(self, folder: str | None = None) -> Iterator[None]:
@@ -211,7 +212,7 @@ class Children:
         if start is None or self._folder is None:
             return
         process = getattr(self._start, "process", None)
-        self._start, self._started, self._lock = threading.local(), [], threading.Lock()
+        self._start, self._started, self._lock = threading.local(), [], allocate_lock()
         if self._recorder.journal is not None:
             # A copy of the parent's: what it says is the parent's to say.
             self._recorder.journal.close()

@@ -14,8 +14,9 @@ from inspect import CO_ASYNC_GENERATOR
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .._places import callers
-from .._sequence import next_number
+from .._originals import RLock, get_ident, thread_local
+from .._places import callers, lines_to, places
+from .._sequence import new_counter, next_number
 from .._trace import Block, Clock, Job, Outcome, Place, Release, Span, Step, Strand, Trace, Use
 from .awaiting import innermost_alive
 from .cpu_clocks import CpuClocks, free_cores, has_gil
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
+    from .._places import Lines
     from .journal import Journal
     from .others import OtherProcesses
 
@@ -38,14 +40,63 @@ class LiveStrand:
     """The coroutines that led to its call that was held last (see `awaiting`)."""
 
 
-@dataclass(slots=True, eq=False)
 class LiveSpan:
-    """A span while it is open."""
+    """A span while it is being recorded: bare figures, since a call of a microsecond is not to cost many."""
 
-    span: Span
-    strand: LiveStrand
-    blocked: bool = False
+    let_in: float | None = None
+    done: int | None = None
+    done_time: float | None = None
+    last: int | None = None
+    end: float | None = None
+    outcome: Outcome = "open"
+    again: Place | None = None
+    blocked = False
     """It has kept its event loop blocked at least once."""
+    _span: Span | None = None
+
+    def __init__(
+        self,
+        number: int,
+        strand: LiveStrand,
+        name: str,
+        first: int,
+        start: float,
+        lines: Lines,
+        place: Place | None,
+    ) -> None:
+        self.id = number
+        self.strand = strand
+        self.name = name
+        self.first = first
+        self.start = start
+        self.lines = lines
+        self.place = place
+
+    @property
+    def span(self) -> Span:
+        """It as part of a trace."""
+        if self._span is not None:
+            return self._span
+        span = Span(
+            id=self.id,
+            strand=self.strand.strand.id,
+            name=self.name,
+            first=self.first,
+            start=self.start,
+            done=self.done,
+            done_time=self.done_time,
+            last=self.last,
+            end=self.end,
+            let_in=self.let_in,
+            outcome=self.outcome,
+            caller=places(self.lines),
+            again=self.again,
+            place=self.place,
+        )
+        if self.last is not None:
+            # Nothing about it changes any more.
+            self._span = span
+        return span
 
 
 @dataclass(slots=True, eq=False)
@@ -80,10 +131,15 @@ class Recorder:
 
     def __init__(self, nodeid: str = "", clock: Callable[[], float] = perf_counter) -> None:
         self.nodeid = nodeid
-        self._pid = os.getpid()
+        self.pid = os.getpid()
+        self.is_here = True
+        """Whether this is the process that is recorded: a forked child has a copy, with locks that may stay shut."""
+        _recorders.add(self)
         self.watched: dict[str, str] = {}
         self.locators: list[Callable[[], Here | None]] = []
         """Asked in order; the first that answers wins. A thread is the answer when none does."""
+        self.callers: list[Callable[[LiveStrand, FrameType | None], None]] = []
+        """Told who is about to make a call."""
         self.in_body = False
         """The test's own body is running: not its fixtures, not its teardown."""
         self.backend: str | None = None
@@ -96,6 +152,7 @@ class Recorder:
         self._strands: list[LiveStrand] = []
         self._spans: list[LiveSpan] = []
         self._open: dict[int, LiveSpan] = {}
+        self._number = new_counter()
         self._jobs: list[LiveJob] = []
         self._blocks: list[Block] = []
         self._uses: list[Use] = []
@@ -105,31 +162,27 @@ class Recorder:
         """Where this process tells the others of the test what it records, where there are any."""
         self.others: OtherProcesses | None = None
         """What they tell."""
-        self._creating = threading.local()
+        self._creating = thread_local()
+        self._thread = thread_local()
         # Two threads may meet a new strand at once; reentrant, since a finalizer may record in the middle of it.
-        self._lock = threading.RLock()
-
-    @property
-    def is_here(self) -> bool:
-        """Whether this is the process that is recorded: a forked child has a copy, with locks that may stay shut."""
-        return os.getpid() == self._pid
+        self._lock = RLock()
 
     def restart(self, journal: Journal, others: OtherProcesses) -> None:
         """Begin anew in a child process, which tells *journal* what it does; the names and the clock go on."""
         names, clocks, in_body, origin = self.watched, self.clocks, self.in_body, self.origin
-        locators = self.locators
+        locators, told = self.locators, self.callers
         self.__init__(self.nodeid, self._clock)  # type: ignore[misc]  # all of it is the parent's, down to the lock
         self.watched, self.in_body, self.origin, self.journal = names, in_body, origin, journal
-        self.locators, self.others = locators, others
+        self.locators, self.callers, self.others = locators, told, others
         if clocks is not None:
             self.clocks = CpuClocks(self, clocks.most)
 
     def tell(self, journal: Journal, others: OtherProcesses) -> None:
         """Tell *journal* what happens from now on, so that child processes can read it, and what is open already."""
-        with self._lock:
-            self.journal, self.others = journal, others
-            for live in self._open.values():
-                journal.span(live.span)
+        # What begins from here on tells it itself; without the lock, which another thread may have as this one forks.
+        self.journal, self.others = journal, others
+        for live in tuple(self._open.values()):
+            journal.span(live.span)
 
     def now(self) -> float:
         """Return the seconds since the recording began."""
@@ -144,11 +197,28 @@ class Recorder:
             if here is not None:
                 break
         else:
-            thread = threading.current_thread()
-            here = Here(thread, "thread", thread.name, None)
+            return self._this_thread()
         if here.backend is not None and self.in_body and self.backend is None:
             self.backend = here.backend
         return self.strand_for(here)
+
+    def _this_thread(self) -> LiveStrand:
+        live: LiveStrand | None = getattr(self._thread, "live", None)
+        if live is None:
+            thread = threading.current_thread()
+            live = self._thread.live = self.strand_for(Here(thread, "thread", thread.name, None))
+        return live
+
+    def here_in_thread(self, thread: threading.Thread, *, foreign: bool = False) -> LiveStrand:
+        """Return the strand of *thread*, which is about to begin or to do a job; it may be a greenlet in disguise."""
+        here = next((found for found in (locate() for locate in self.locators) if found is not None), None)
+        if here is None:
+            return self.strand_for(Here(thread, "thread", thread.name, None, foreign=foreign))
+        live = self.strand_for(here)
+        self.rename(live, thread.name)
+        if foreign:
+            live.strand = replace(live.strand, started_by_test=False)
+        return live
 
     def strand_for(self, here: Here) -> LiveStrand:
         """Return the strand that *here* stands for; it begins now if it is new."""
@@ -167,16 +237,20 @@ class Recorder:
             # The outermost task of a loop that runs in a thread of the test's own is what that thread does.
             thread = self._live.get(threading.current_thread())
             root = thread is None or not thread.strand.started_by_test
+        stand_in: LiveStrand | None = getattr(self._creating, "stand_in", None)
         with self._lock:
             live = self._live.get(here.key)
             if live is not None:
                 return live
+            if stand_in is not None:
+                self._live[here.key] = stand_in
+                return stand_in
             strand = Strand(
                 id=len(self._strands) + 1,
                 kind=here.kind,
                 name=here.name,
                 pid=os.getpid(),
-                thread=threading.get_ident(),
+                thread=get_ident(),
                 parent=parent.strand.id if parent is not None else None,
                 first=next_number(),
                 start=self.now(),
@@ -195,6 +269,15 @@ class Recorder:
         """Say who starts the strands that are met inside the `with` block, and whether a test runner does."""
         with self.started_by(parent, root=root, place=next(iter(callers(caller, 1)), None)):
             yield
+
+    @contextmanager
+    def in_place_of(self, live: LiveStrand) -> Iterator[None]:
+        """Take the strands that are met inside the `with` block for *live*."""
+        self._creating.stand_in = live
+        try:
+            yield
+        finally:
+            del self._creating.stand_in
 
     @contextmanager
     def started_by(self, parent: LiveStrand | None, *, root: bool, place: Place | None) -> Iterator[None]:
@@ -246,6 +329,10 @@ class Recorder:
         """Return the jobs that are being done."""
         return tuple(live.job for live in tuple(self._jobs) if live.job.last is None)
 
+    def keys_of(self, kind: str) -> list[Any]:
+        """Return what stands for the strands of a kind that are still alive."""
+        return [key for key, live in tuple(self._live.items()) if live.strand.kind == kind]
+
     def key_of(self, strand: int) -> object:
         """Return what stands for a strand: its task or thread; None where it is gone."""
         for key, live in tuple(self._live.items()):
@@ -255,24 +342,18 @@ class Recorder:
 
     # Spans
 
-    def begin(self, name: str, *, caller: FrameType | None = None, place: Place | None = None) -> LiveSpan:
+    def begin(self, name: str, caller: FrameType | None = None, place: Place | None = None) -> LiveSpan:
         """Open a span on the strand that runs here."""
-        strand = self.here()
-        span = Span(
-            id=0,
-            strand=strand.strand.id,
-            name=name,
-            first=next_number(),
-            start=self.now(),
-            caller=callers(caller) if caller is not None else (),
-            again=_again(strand, caller),
-            place=place,
-        )
-        with self._lock:
-            live = LiveSpan(replace(span, id=len(self._spans) + 1), strand)
-            self._spans.append(live)
-            self._open[live.span.id] = live
-        self._tell_of(live)
+        strand, lines = self.here(), lines_to(caller)
+        for tell in self.callers:
+            tell(strand, caller)
+        live = LiveSpan(self._number(), strand, name, next_number(), self._clock() - self.origin, lines, place)
+        if strand.chain:
+            live.again = _again(strand, caller)
+        self._spans.append(live)
+        self._open[live.id] = live
+        if self.journal is not None:
+            self.journal.span(live.span)
         if self.clocks is not None:
             self.clocks.began(live)
         return live
@@ -281,23 +362,23 @@ class Recorder:
         """Say that a call which was held at its start begins with its work now."""
         if self.clocks is not None:
             self.clocks.let_in(live)
-        live.span = replace(live.span, let_in=self.now())
+        live.let_in = self.now()
 
     def done(self, live: LiveSpan, outcome: Outcome) -> None:
         """Say that the work of a span has ended, though the call may still be held."""
         if self.clocks is not None:
             self.clocks.ended(live)
-        live.span = replace(live.span, done=next_number(), done_time=self.now(), outcome=outcome)
-        self._tell_of(live)
+        live.done = next_number()
+        live.done_time = self._clock() - self.origin
+        live.outcome = outcome
+        if self.journal is not None:
+            self.journal.span(live.span)
 
     def end(self, live: LiveSpan) -> None:
         """Close a span."""
-        with self._lock:
-            self._open.pop(live.span.id, None)
-        live.span = replace(live.span, last=next_number(), end=self.now())
-        self._tell_of(live)
-
-    def _tell_of(self, live: LiveSpan) -> None:
+        self._open.pop(live.id, None)
+        live.last = next_number()
+        live.end = self._clock() - self.origin
         if self.journal is not None:
             self.journal.span(live.span)
 
@@ -366,9 +447,20 @@ class Recorder:
 
 def _again(strand: LiveStrand, caller: FrameType | None) -> Place | None:
     """Return the line that makes this call and made the held one before it (see `Span.again`)."""
-    if not strand.chain:
-        return None
     if caller is not None and caller.f_code.co_flags & CO_ASYNC_GENERATOR:
         # It lives on between the calls that it makes, but what awaits it cannot be followed into it.
         return None
     return innermost_alive(strand.chain)
+
+
+_recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for recorder in tuple(_recorders):
+        # The recorders of the parent; one that has begun anew here may stay.
+        recorder.is_here = recorder.pid == os.getpid()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -26,7 +26,7 @@ def note_uses(
     """Take down each successful call of the methods *takes* and *gives* of *cls* until *undo* closes."""
 
     def note(resource: Any, action: Literal["took", "gave"]) -> None:
-        place = next(iter(callers(sys._getframe(2), 1)), None)
+        place = next(iter(callers(sys._getframe(1).f_back, 1)), None)
         strand = recorder.here().strand.id
         recorder.add_use(Use(strand, action, kind, id(resource), next_number(), place))
 

@@ -6,12 +6,11 @@ is no thread of ours.
 
 from __future__ import annotations
 
-import _thread
-import threading
 from contextlib import suppress
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from .._originals import RLock, allocate_lock, get_ident, is_patched
 from .door import Held, WaitingRoom
 from .thread_view import ThreadView
 
@@ -32,21 +31,22 @@ class ThreadGate:
         self._view = ThreadView(doors.recorder)
         # A look at the threads of a whole process is not one instant: only what stays so is believed.
         self.room = WaitingRoom(doors, self._survey, quiet_turns=3)
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self._looking: int | None = None
 
     def is_here(self) -> bool:
         """Tell whether a call may be held in this thread: not where an event loop would stand still meanwhile."""
-        if self._looking == threading.get_ident():
+        if self._looking == get_ident():
             # A finalizer, in the middle of a look.
             return False
-        return all(locate() is None for locate in self._doors.recorder.locators)
+        # Where threads are greenlets, the real ones cannot be told from what Python says of them.
+        return not is_patched("threading") and all(locate() is None for locate in self._doors.recorder.locators)
 
     def hold(self, door: Door, live: LiveSpan) -> None:
         """Return when the call may go; Ctrl-C ends the wait."""
-        alarm = _thread.allocate_lock()
+        alarm = allocate_lock()
         alarm.acquire()
-        held = Held(door, live, threading.get_ident(), perf_counter(), _waker(alarm))
+        held = Held(door, live, get_ident(), perf_counter(), _waker(alarm))
         self.room.held.append(held)
         delay = _SHORTEST
         try:
@@ -69,7 +69,7 @@ class ThreadGate:
 
     def _look(self) -> None:
         with self._lock:
-            self._looking = threading.get_ident()
+            self._looking = get_ident()
             try:
                 self.room.look(perf_counter())
             finally:
@@ -79,7 +79,7 @@ class ThreadGate:
         return self._view.survey([each.key for each in held], perf_counter(), horizon)
 
 
-def _waker(alarm: _thread.LockType) -> Callable[[], None]:
+def _waker(alarm: Any) -> Callable[[], None]:
     def wake() -> None:
         # It may have been woken already.
         with suppress(RuntimeError):

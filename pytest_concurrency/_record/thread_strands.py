@@ -16,7 +16,6 @@ from .._imports import when_imported
 from .._patching import patched
 from .._places import callers, owner
 from .._sequence import next_number
-from .recorder import Here
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -91,7 +90,7 @@ class _Threads:
         self._recorder = recorder
         self._starts: weakref.WeakKeyDictionary[threading.Thread, Start] = weakref.WeakKeyDictionary()
         self._submitted: weakref.WeakKeyDictionary[Future[Any], Start] = weakref.WeakKeyDictionary()
-        self._doing = threading.local()
+        self._doing: weakref.WeakKeyDictionary[Future[Any], LiveJob] = weakref.WeakKeyDictionary()
         self._stopped = False
 
     def stop(self) -> None:
@@ -106,7 +105,7 @@ class _Threads:
         recorder = self._recorder
         by = recorder.here()
         # A task that is made of `to_thread` alone has no line of its own: the one that started it is meant.
-        place = next(iter(callers(sys._getframe(2), 1)), by.strand.place)
+        place = next(iter(callers(sys._getframe(1).f_back, 1)), by.strand.place)
         return Start(by, place, next_number(), recorder.in_body)
 
     def start(self, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -124,9 +123,8 @@ class _Threads:
             start = self._starts.pop(thread, None)
             if start is None or self._is_off:
                 return original(thread)
-            here = Here(thread, "thread", thread.name, None, foreign=_is_machinery(thread))
             with self._recorder.started_by(start.by, root=not start.in_body, place=start.place):
-                live = self._recorder.strand_for(here)
+                live = self._recorder.here_in_thread(thread, foreign=_is_machinery(thread))
             try:
                 return original(thread)
             finally:
@@ -151,21 +149,21 @@ class _Threads:
             start = self._submitted.pop(item.future, None)
             if start is None or self._is_off:
                 return original(item, *args, **kwargs)
-            self._doing.value = item.future, self._begin(start)
+            live = self._doing[item.future] = self._begin(start)
             try:
                 return original(item, *args, **kwargs)
             finally:
-                self._recorder.end_job(self._doing.value[1])
-                del self._doing.value
+                self._recorder.end_job(live)
+                self._doing.pop(item.future, None)
 
         return run
 
     def answer(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
         def answer(future: Future[Any], *args: Any, **kwargs: Any) -> Any:
-            doing = getattr(self._doing, "value", None)
-            if doing is not None and doing[0] is future:
-                self._recorder.end_job(doing[1])
+            live = self._doing.get(future)
+            if live is not None:
+                self._recorder.end_job(live)
             return original(future, *args, **kwargs)
 
         return answer
@@ -189,10 +187,8 @@ class _Threads:
         return job
 
     def _begin(self, start: Start) -> LiveJob:
-        thread = threading.current_thread()
-        here = Here(thread, "thread", thread.name, None)
         with self._recorder.started_by(start.by, root=not start.in_body, place=start.place):
-            live = self._recorder.strand_for(here)
+            live = self._recorder.here_in_thread(threading.current_thread())
         return self._recorder.begin_job(live, start.by, start.number, start.place, by_test=start.in_body)
 
 

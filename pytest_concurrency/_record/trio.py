@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 import trio.testing
 
+from .._originals import get_ident
 from .._patching import patched
 from .._sequence import next_number
 from .._trace import Step
@@ -167,7 +168,7 @@ class _Gate:
         self._token = weakref.ref(trio.lowlevel.current_trio_token())
         self._watching = False
         self._nudged = trio.Event()
-        self._thread = threading.get_ident()
+        self._thread = get_ident()
         self.room = WaitingRoom(gates.doors, self._survey)
 
     async def hold(self, door: Door, live: LiveSpan, pending: BaseException | None) -> None:
@@ -191,7 +192,7 @@ class _Gate:
                 self.room.held.remove(held)
 
     def nudge(self) -> None:
-        if threading.get_ident() == self._thread:
+        if get_ident() == self._thread:
             self._nudged.set()
             return
         token = self._token()
@@ -220,7 +221,7 @@ class _Gate:
     def _survey(self, held: Iterable[Held], horizon: float) -> Survey:
         graph = _graph({h.key for h in held}, self._gates.doors.recorder)
         pending = graph.outside(lambda task: task.name, {"worker": "a worker", "io": "a socket"})
-        pending += moving_threads(self._gates.known_threads, exclude=threading.get_ident())
+        pending += moving_threads(self._gates.known_threads, exclude=get_ident())
         return Survey(
             busy=any(look.kind == "ready" for look in graph.looks.values()),
             timers=_timers(graph, horizon),

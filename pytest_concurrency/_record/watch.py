@@ -6,7 +6,7 @@ import functools
 import inspect
 import sys
 from contextlib import ExitStack, contextmanager
-from types import FunctionType
+from types import CoroutineType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 from .._trace import Outcome, Place
@@ -14,7 +14,7 @@ from .targets import Resolved, TargetError
 from .trampoline import kind_of, trampoline
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
     from types import FrameType
 
     from .door import Doors
@@ -37,14 +37,22 @@ def watch(target: Resolved, recorder: Recorder, doors: Doors) -> Iterator[None]:
         yield
 
 
+def _place_of(function: Callable[..., Any]) -> Place:
+    code = function.__code__
+    return Place(code.co_filename, code.co_firstlineno, code.co_qualname)
+
+
 def _swap_code(function: FunctionType, calls: Calls, undo: ExitStack) -> None:
     code = function.__code__
-    calls.place = Place(code.co_filename, code.co_firstlineno, code.co_qualname)
+    calls.place = _place_of(function)
     calls.original = FunctionType(
         code, function.__globals__, function.__name__, function.__defaults__, function.__closure__
     )
     calls.original.__kwdefaults__ = function.__kwdefaults__
-    function.__code__ = trampoline(function, calls.hook(kind_of(function)))
+    kind = kind_of(function)
+    if kind == "plain" and getattr(function, "__tornado_coroutine__", False):
+        kind, calls.place = "tornado", _place_of(inspect.unwrap(function))
+    function.__code__ = trampoline(function, calls.hook(kind))
     undo.callback(setattr, function, "__code__", code)
 
 
@@ -94,16 +102,23 @@ class Calls:
             "coroutine": self._coroutine,
             "generator": self._generator,
             "async generator": self._async_generator,
+            "tornado": self._tornado,
         }[kind]
 
     def begin(self, frame: FrameType | None) -> LiveSpan:
         live = self._recorder.begin(self.name, caller=frame, place=self.place)
-        self._doors.entered(live)
+        if self._doors.doors:
+            self._doors.entered(live)
         return live
 
     def end(self, live: LiveSpan) -> None:
         self._recorder.end(live)
-        self._doors.left(live)
+        if self._doors.doors:
+            self._doors.left(live)
+
+    def may_be_held(self, live: LiveSpan) -> bool:
+        """Tell whether a verdict is open that this call could settle."""
+        return any(not door.settled and live.name in door.rule.targets for door in self._doors.doors)
 
     async def hold(self, live: LiveSpan, outcome: Outcome, pending: BaseException | None = None) -> None:
         """Say that the work is done, and wait at the door as long as a verdict needs it."""
@@ -112,46 +127,62 @@ class Calls:
 
     def _plain(self, *args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
-        if not self._recorder.is_here:
+        recorder = self._recorder
+        if not recorder.is_here:
             return self.original(*args, **kwargs)
-        live = self.begin(_caller())
+        live = recorder.begin(self.name, sys._getframe(1).f_back, self.place)
+        doors = self._doors if self._doors.doors else None
         try:
-            self._doors.hold_at_start(live)
+            if doors is not None:
+                doors.entered(live)
+                doors.hold_at_start(live)
             result = self.original(*args, **kwargs)
         except BaseException as error:
             self._leave(live, outcome_of(error), error)
             raise
-        if inspect.iscoroutine(result):
+        if type(result) is CoroutineType:
             # A decorator's plain wrapper around a coroutine function: the call lasts until it has been awaited.
-            return self._awaited(live, result)
-        self._leave(live, "returned")
+            return self.awaited(live, result)
+        if doors is None:
+            # Nobody holds it: a call of a microsecond is not to cost many.
+            recorder.done(live, "returned")
+            recorder.end(live)
+        else:
+            self._leave(live, "returned")
         return result
+
+    def _tornado(self, *args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
+        from . import tornado
+
+        return tornado.call(self, self._recorder, args, kwargs, _caller())
 
     def _leave(self, live: LiveSpan, outcome: Outcome, error: BaseException | None = None) -> None:
         """End a call that nobody awaits."""
         self._recorder.done(live, outcome)
         try:
             # Ctrl-C and the like want out.
-            if error is None or isinstance(error, Exception):
+            if self._doors.doors and (error is None or isinstance(error, Exception)):
                 self._doors.hold_plain(live)
         finally:
             self.end(live)
 
     async def _coroutine(self, *args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
-        return await self._awaited(self.begin(_caller()), self.original(*args, **kwargs))
+        return await self.awaited(self.begin(_caller()), self.original(*args, **kwargs))
 
-    async def _awaited(self, live: LiveSpan, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    async def awaited(self, live: LiveSpan, coroutine: Awaitable[Any]) -> Any:
+        """Wait for the rest of a call, and at the door."""
         __tracebackhide__ = True
         try:
             result = await coroutine
             await self.hold(live, "returned")
         except GeneratorExit:
-            if live.span.done is None:
+            if live.done is None:
                 self._recorder.done(live, "closed")
             raise
         except BaseException as error:
-            if live.span.done is None:
+            if live.done is None:
                 await self.hold(live, outcome_of(error), error)
             raise
         finally:
@@ -202,11 +233,12 @@ class AsyncGeneratorCall:
 
 def _caller() -> FrameType | None:
     """Return the frame that called the watched function: above this one stand the hook and the trampoline."""
-    return sys._getframe(3)
+    # It may be none: a greenlet or a thread can begin with the function itself.
+    return sys._getframe(2).f_back
 
 
 def outcome_of(error: BaseException) -> Outcome:
     """Return how a call that ended with *error* ended; no event loop is imported to find out."""
-    libraries = ("asyncio", "trio", "concurrent")
+    libraries = ("asyncio", "trio", "concurrent", "greenlet")
     names = {cls.__name__ for cls in type(error).__mro__ if cls.__module__.partition(".")[0] in libraries}
-    return "cancelled" if names & {"CancelledError", "Cancelled"} else "raised"
+    return "cancelled" if names & {"CancelledError", "Cancelled", "GreenletExit"} else "raised"

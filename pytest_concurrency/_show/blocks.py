@@ -69,7 +69,8 @@ def _paragraph(finding: Finding, page: Page) -> str:
         lines.append(f"    with: {worst.detail}")
     lines.append(f"    at {page.at(finding.place)}")
     lines += [f"      via {page.at(place)}" for place in _between(finding)]
-    runs = f"task {worst.task}" if worst.task else "a callback"
+    unit = "greenlet" if finding.backend == "gevent" else "task"
+    runs = f"{unit} {worst.task}" if worst.task else "a callback"
     lines.append(f"    on {finding.backend}, in {runs}")
     advice = instead(finding.call, finding.kind, finding.backend)
     if advice:

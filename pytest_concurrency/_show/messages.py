@@ -184,7 +184,7 @@ def _cause(trace: Trace, cause: Cause, page: Page) -> str:
         how_long = f" for {_seconds(block.seconds)}" if block.seconds is not None else ""
         return f"{block.call} blocked the event loop{how_long}, at {at}: nothing else could run meanwhile."
     if cause.kind == "in turn":
-        how = "Awaited" if trace.backend is not None else "Run"
+        how = "Run" if trace.backend in (None, "gevent") else "Awaited"
         return f"{how} one after the other: {at} waits for each call to end before the next one starts."
     if cause.kind == "lock" and cause.wait is not None:
         who = "1 other waits" if cause.waiting == 1 else f"{cause.waiting} others wait"
@@ -197,6 +197,9 @@ def _cause(trace: Trace, cause: Cause, page: Page) -> str:
     if cause.kind == "pool":
         workers = "One worker makes" if cause.size == 1 else f"{cause.size} workers make"
         return f"{workers} all the calls, from a queue, at {at}: there are no more at once than workers."
+    if cause.kind == "greenlets":
+        size = "one at a time" if cause.size == 1 else f"only {cause.size} at a time"
+        return f"A pool of greenlets lets them in {size}: the next one waits for a place in it at {at}."
     if cause.kind == "workers":
         workers = "One worker thread does" if cause.size == 1 else f"{cause.size} worker threads do"
         return f"{workers} all the jobs handed in at {at}: there are no more at once than workers."
@@ -209,7 +212,8 @@ def _cause(trace: Trace, cause: Cause, page: Page) -> str:
         return "The next call never started, since its caller waits for the first: " + _chain(trace, cause.chain, page)
     if cause.kind == "started in turn":
         return f"Started one after the other: {at} starts each one when the one before has ended."
-    return f"The calls finished without ever awaiting: {at} ran in one step from start to end; no other could get in."
+    how = "letting another greenlet run" if trace.backend == "gevent" else "awaiting"
+    return f"The calls finished without ever {how}: {at} ran in one step from start to end; no other could get in."
 
 
 def explain(trace: Trace, cause: Cause, overlap: Overlap, page: Page) -> str:
@@ -221,20 +225,28 @@ def _chain(trace: Trace, chain: Sequence[Wait], page: Page) -> str:
     return "; ".join(f"{strand_label(trace, wait.strand)!r} waits at {page.at(wait.place)}" for wait in chain) + "."
 
 
+# Backend -> how to start several at once, and how to do something in a thread.
+_WAYS = {
+    "asyncio": ("asyncio.gather() or an asyncio.TaskGroup", "asyncio.to_thread()"),
+    "trio": ("nursery.start_soon()", "trio.to_thread.run_sync()"),
+    "gevent": ("gevent.spawn() for each, then gevent.joinall()", "gevent.get_hub().threadpool.apply()"),
+}
+
+
 def _way_out(trace: Trace, cause: Cause, overlap: Overlap) -> str:
-    on_trio = trace.backend == "trio"
-    together = "nursery.start_soon()" if on_trio else "asyncio.gather() or an asyncio.TaskGroup"
+    together, in_thread = _WAYS.get(trace.backend or "", _WAYS["asyncio"])
     if cause.kind == "blocked":
-        return (
-            f"Await the {'trio' if on_trio else 'asyncio'} way of doing it, or move the call to a thread:"
-            f" {'trio.to_thread.run_sync()' if on_trio else 'asyncio.to_thread()'}."
-        )
+        library = trace.backend if trace.backend in _WAYS else "asyncio"
+        verb = "Use" if library == "gevent" else "Await"
+        return f"{verb} the {library} way of doing it, or move the call to a thread: {in_thread}."
     if cause.kind in ("in turn", "started in turn", "chain") and trace.backend is None:
         return "Start all of them before joining any; submit all the jobs before asking for any result."
     if cause.kind in ("in turn", "started in turn", "chain"):
         return f"Start all of them before waiting for any: {together}."
     if cause.kind == "lock":
         return "Hold it for less: do the call outside, or allow more at once."
+    if cause.kind == "greenlets":
+        return f"Give the pool a size of at least {overlap.at_least}."
     if cause.kind == "workers":
         return f"Give the pool at least {overlap.at_least} workers."
     if cause.kind == "processes":
@@ -243,6 +255,8 @@ def _way_out(trace: Trace, cause: Cause, overlap: Overlap) -> str:
         return "Give map() a smaller chunksize, such as 1."
     if cause.kind == "pool":
         return f"Start at least {overlap.at_least} workers."
+    if trace.backend == "gevent":
+        return "Wait for something of gevent's inside, or do the work in threads or processes."
     return "Await something inside, or do the work in threads or processes."
 
 

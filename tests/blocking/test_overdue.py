@@ -45,6 +45,16 @@ def test_waiting_for_a_processor_counts_for_nothing() -> None:
     assert explained(spent(wall=2.0, cpu=0.05, queued=1.95), [sample()] * 5) == []
 
 
+def test_of_a_turn_whose_ends_are_not_told_only_what_was_seen_counts() -> None:
+    def seen(samples: list[Sample]) -> list[float]:
+        turn = spent(wall=0.5, cpu=0.5)
+        return [round(late.seconds, 6) for late in explain(turn, samples, 0.0, False, 0.1, told=False)]
+
+    assert seen([sample(cpu=number / 100) for number in range(16)]) == [0.15]
+    assert seen([sample(cpu=number / 100) for number in range(3)]) == []
+    assert seen([sample()]) == []
+
+
 def test_many_short_steps_are_nobodys_fault() -> None:
     samples = [sample(step=n, cpu=n / 100, others=500) for n in range(30)]
 

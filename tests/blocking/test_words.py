@@ -134,6 +134,6 @@ def test_the_table_has_advice_for_every_kind_on_every_backend() -> None:
     assert set(CALLS.values()) <= set(KINDS)
     assert set(INSTEAD) <= set(CALLS)
     for kind in KINDS:
-        for backend in ("asyncio", "uvloop", "trio", "anyio"):
+        for backend in ("asyncio", "uvloop", "tornado", "trio", "anyio", "gevent"):
             assert instead("nothing.known", kind, backend)
     assert instead("time.sleep", "sleep", "somebody's own loop") == ""

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from choice import BACKEND, FAKE
+
+if BACKEND == "gevent-patched":
+    from gevent import monkey
+
+    monkey.patch_all()
+
 import http.server
 import threading
 
 import pytest
 import work
-from choice import FAKE
 
 
 class Handler(http.server.BaseHTTPRequestHandler):

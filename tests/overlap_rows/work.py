@@ -8,12 +8,14 @@ if BACKEND in ("asyncio", "uvloop"):
     import loop_asyncio as loop
 elif BACKEND == "trio":
     import loop_trio as loop
+elif BACKEND.startswith("gevent"):
+    import loop_gevent as loop
 else:
     import loop_anyio as loop
 
-on_loop = loop.on_loop
 server: tuple[str, int] = ("127.0.0.1", 0)
 """Where the HTTP server of the session listens (see `conftest`)."""
+on_loop = loop.on_loop
 
 
 async def _instant(number: int) -> None:
