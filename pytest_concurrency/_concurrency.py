@@ -13,6 +13,7 @@ from ._blocking.guard import Guard
 from ._errors import BlockingError, ConcurrencyWarning, LeakError, OverlapError, ParallelismError
 from ._judge import exclusion, overlap, parallelism
 from ._judge import leaks as leak_judge
+from ._judge.advice import advise
 from ._judge.blocking import counts, findings
 from ._judge.causes import cause_of
 from ._leaks.owner import Owner
@@ -24,6 +25,7 @@ from ._record.watch import outcome_of
 from ._session import Session
 from ._settings import Blocking
 from ._show import messages
+from ._show.advice import advice_text
 from ._show.blocks import failure_text
 from ._show.leaks import failure_text as leak_text
 from ._show.messages import Page
@@ -147,14 +149,19 @@ class Concurrency:
         return "\n".join(draw(trace, trace.spans, width=page.width, style=page.style))
 
     def advice(self) -> str:
-        """Return what kept the watched calls apart and what to change, empty where nothing did."""
+        """Return which way of concurrency fits each kind of watched call, and what kept such calls apart.
+
+        It rests on what was recorded: whether the calls compute or wait, how many there are at once, whether they start
+        more of their kind, and whether there is a GIL. Empty where nothing was watched or called.
+        """
         trace, page = self._session.trace(), self._session.page
         texts = []
         for name in dict.fromkeys(span.name for span in trace.spans):
+            texts.append(page.wrapped(advice_text(trace, name, advise(trace, name))))
             asked = overlap.Overlap((name,), expectation=-1)
             verdict = overlap.judge(trace, asked)
             if verdict.status != "held" and (cause := cause_of(trace, verdict)) is not None:
-                texts.append(f"{name}: {messages.explain(trace, cause, asked, page)}")
+                texts.append(page.wrapped(messages.explain(trace, cause, asked, page)))
         return "\n".join(texts)
 
     def assert_overlap(self, *targets: object, at_least: int = 2) -> None:

@@ -318,6 +318,9 @@ class Trace:
         Raises:
             KeyError: There is none.
         """
+        # As the recorder numbers them; a trace of 20 000 strands is asked for each of them.
+        if 0 < number <= len(self.strands) and self.strands[number - 1].id == number:
+            return self.strands[number - 1]
         for strand in self.strands:
             if strand.id == number:
                 return strand

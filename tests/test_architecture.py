@@ -37,7 +37,7 @@ ROOMS: dict[str, set[str]] = {
         *("_trace", "_places", "_originals", "_sequence", "_imports", "_patching", "_frames"),
         *("_errors", "_settings", "_allow"),
     },
-    "_leaks": {"_trace", "_places", "_imports", "_patching", "_frames", "_record"},
+    "_leaks": {"_trace", "_places", "_originals", "_imports", "_patching", "_frames", "_record"},
     "_virtual_time": {"_imports", "_patching", "_frames"},
     "_inheritance": {"_trace", "_places", "_imports", "_patching"},
 }

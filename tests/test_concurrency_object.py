@@ -271,21 +271,28 @@ def test_the_timeline_draws_every_span() -> None:
     assert "running" in lines[3]
 
 
-def test_advice_names_what_kept_calls_apart() -> None:
+def test_advice_names_the_way_that_fits_and_what_kept_calls_apart() -> None:
     with record() as concurrency:
         concurrency.watch(fetch)
         asyncio.run(in_turn())
-    advice = concurrency.advice()
+    advice = " ".join(concurrency.advice().split())
 
-    assert advice.startswith(f"{__name__}:fetch: Awaited one after the other: ")
+    assert advice.startswith(
+        f"{__name__}:fetch: a pool of threads fits. 3 calls in 1 task, never two at once, computed "
+    )
+    assert " Awaited one after the other: " in advice
     assert advice.endswith("asyncio.gather() or an asyncio.TaskGroup.")
 
 
-def test_there_is_no_advice_where_nothing_is_wrong() -> None:
+def test_advice_names_no_cause_where_nothing_is_wrong() -> None:
     with record() as concurrency:
         concurrency.watch(fetch)
+        assert concurrency.advice() == ""
         asyncio.run(together())
-    assert concurrency.advice() == ""
+    advice = " ".join(concurrency.advice().split())
+
+    assert " 3 calls in 3 tasks, 3 at once, " in advice
+    assert advice.endswith("The tasks that they are will do as well.")
 
 
 def test_elapsed_grows_and_stands_still_at_the_end() -> None:

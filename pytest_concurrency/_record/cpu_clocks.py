@@ -34,29 +34,37 @@ class CpuClocks:
         self._open: dict[int, tuple[int, int, int]] = {}
         # A reading takes some 100 microseconds: a million calls are not to be slowed by one each.
         self._left = most
+        # Of a thousand threads the first few would use up all readings; each can still say what it did itself.
+        self._left_for_own = most
 
     def began(self, live: LiveSpan) -> None:
         """A call has begun in this thread."""
-        if live.strand.strand.kind in ("thread", "worker") and self._left > 0:
+        if live.strand.strand.kind in ("thread", "worker") and self._left_for_own > 0:
             self._open[live.id] = (live.strand.strand.id, get_ident(), threading.get_native_id())
-            self._read_all()
+            self._read_all(own_first=False)
 
     def let_in(self, live: LiveSpan) -> None:
         """A call begins to work, after it was held."""
         if live.id in self._open:
-            self._read_all()
+            self._read_all(own_first=False)
 
     def ended(self, live: LiveSpan) -> None:
         """Its work is done."""
         if live.id in self._open:
-            self._read_all()
+            self._read_all(own_first=True)
             self._open.pop(live.id, None)
 
-    def _read_all(self) -> None:
+    def _read_all(self, *, own_first: bool) -> None:
         own = get_ident()
-        frames = current_frames() if len(self._open) > 1 else {}
+        # What the readings take must not count as this call's own work.
+        read = sorted(set(self._open.copy().values()), key=lambda each: (each[1] == own) != own_first)
+        only_own = self._left <= 0
+        if only_own:
+            read = [each for each in read if each[1] == own]
+            self._left_for_own -= 1
+        frames = current_frames() if len(read) > 1 else {}
         machine = _of_machine()
-        for strand, ident, native_id in set(self._open.copy().values()):
+        for strand, ident, native_id in read:
             figures = _of_kernel(native_id)
             if figures is None and ident == own:
                 figures = (thread_time(), None, _own_switches(), True)
@@ -67,7 +75,8 @@ class CpuClocks:
                 self._recorder.add_clock(
                     Clock(strand, next_number(), self._recorder.now(), cpu, queued, switches, place, awake, *machine)
                 )
-        self._read_others(machine)
+        if not only_own:
+            self._read_others(machine)
 
     def _read_others(self, machine: tuple[float | None, float | None]) -> None:
         """Read what threads of other processes have asked for, which cannot be asked to do it themselves."""

@@ -32,10 +32,11 @@ def merged(trace: Trace, children: list[Child]) -> Trace:
     for child in sorted(told, key=lambda child: min(strand.start for strand in child.strands.values())):
         last, final = order.end_of(child.pid)
         number = partial(order.of, child.pid)
+        oldest = min(child.strands)
         for strand in child.strands.values():
             ids[child.pid, strand.id] = len(strands) + 1
             parent = ids.get((child.pid, strand.parent)) if strand.parent is not None else None
-            is_main = strand.id == min(child.strands)
+            is_main = strand.id == oldest
             if is_main:
                 starter = child.start
                 parent = ids.get((starter.pid, starter.strand), starter.strand)
