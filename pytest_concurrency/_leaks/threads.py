@@ -6,6 +6,7 @@ import functools
 import sys
 import threading
 import weakref
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -74,8 +75,11 @@ class Threads(Source):
         @functools.wraps(original)
         def _bootstrap_inner(thread: threading.Thread) -> Any:
             with self.watch.guarded():
-                # A build whose threads inherit their starter's context knows it already.
-                owners.current.set(self._owners.get(thread))
+                mine = self._owners.get(thread)
+                # From 3.14 on it runs in a context of its own; one that somebody gave it may be in use.
+                context = getattr(thread, "_context", None)
+                with suppress(RuntimeError):
+                    (context.run if context is not None else _here)(owners.current.set, mine)
                 if self.watch.is_on:
                     sys.set_coroutine_origin_tracking_depth(self.watch.depth)
             return original(thread)
@@ -113,6 +117,10 @@ class Threads(Source):
 
     def forget(self, of: Container[Owner]) -> None:
         self._records = [record for record in self._records if record.owner not in of]
+
+
+def _here(function: Callable[..., Any], *args: Any) -> Any:
+    return function(*args)
 
 
 def _is_alive(record: _Record) -> bool:
