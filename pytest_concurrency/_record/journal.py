@@ -7,7 +7,6 @@ nothing back, nobody has to listen while it runs, and nothing but text comes fro
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 import threading
@@ -88,33 +87,33 @@ class Journal:
         self._on_over: Callable[[], object] | None = on_over
         self._path = os.path.join(folder, f"{os.getpid()}{SUFFIX}")
         self._file = _open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        self._tell("child", {"pid": os.getpid(), "name": name, "start": dataclasses.asdict(start)})
+        self._tell("child", {"pid": os.getpid(), "name": name, "start": _fields(start)})
 
     # What becomes part of the trace
 
     def strand(self, strand: Strand) -> None:
         """A strand has begun, or something about it has changed."""
-        self._tell("strand", dataclasses.asdict(dataclasses.replace(strand, steps=())))
+        self._tell("strand", {**_fields(strand), "steps": ()})
 
     def span(self, span: Span) -> None:
         """A span has begun, or something about it has changed."""
-        self._tell("span", {**dataclasses.asdict(span), "native": threading.get_native_id()})
+        self._tell("span", {**_fields(span), "native": threading.get_native_id()})
 
     def clock(self, clock: Clock) -> None:
         """A thread's clocks have been read."""
-        self._tell("clock", dataclasses.asdict(clock))
+        self._tell("clock", _fields(clock))
 
     def seen(self, pid: int, clock: Clock) -> None:
         """The clocks of another process's thread have been read."""
-        self._tell("seen", {"pid": pid, "clock": dataclasses.asdict(clock)})
+        self._tell("seen", {"pid": pid, "clock": _fields(clock)})
 
     def use(self, use: Use) -> None:
         """Something that processes share was wanted, taken or given back."""
-        self._tell("use", dataclasses.asdict(use))
+        self._tell("use", _fields(use))
 
     def release(self, release: Release) -> None:
         """Held calls were let go."""
-        self._tell("release", dataclasses.asdict(release))
+        self._tell("release", _fields(release))
 
     def problem(self, text: str) -> None:
         """Something could not be watched."""
@@ -172,6 +171,17 @@ class Journal:
         on_over, self._on_over = self._on_over, None
         if on_over is not None:
             on_over()
+
+
+def _fields(told: Any) -> dict[str, Any]:
+    # Not `asdict`, which copies all that it meets: this is done for every call in a child process.
+    return {name: _plain(getattr(told, name)) for name in type(told).__slots__}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (Place, Wait)):
+        return _fields(value)
+    return [_plain(each) for each in value] if type(value) is tuple else value
 
 
 class Reader:
