@@ -1,7 +1,8 @@
 """What a thread did with its time, as the kernel counted it: computing, waiting for a processor, or blocked.
 
 A threshold on wall time turns a clean test red on a busy machine. Time spent in the queue for a processor is the
-machine's doing and is never held against anybody.
+machine's doing and is never held against anybody. A virtual machine's host may take a processor away, which no clock
+inside tells of: a thread that never went to sleep of its own accord was not blocked, whatever the clocks leave open.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ except ImportError:  # Windows
 
 # Ours, from before any wrapper: what reads the clocks is not to be timed by them.
 _pread = getattr(os, "pread", None)
+_RESTS = b"\nvoluntary_ctxt_switches:"
+_RUNNING = b"\nState:\tR"
 
 
 class Reading(NamedTuple):
@@ -37,6 +40,8 @@ class Reading(NamedTuple):
     """Spent ready to run, while no processor was free."""
     process: float = 0.0
     """What all threads of the process spent computing."""
+    rests: int | None = None
+    """How often it has gone to sleep of its own accord, None where the system does not say."""
 
 
 class Spent(NamedTuple):
@@ -47,6 +52,8 @@ class Spent(NamedTuple):
     user: float
     queued: float
     process: float = 0.0
+    rested: bool = True
+    """Whether the thread went to sleep of its own accord, or may have."""
 
     @property
     def others(self) -> float:
@@ -56,22 +63,30 @@ class Spent(NamedTuple):
     @property
     def own(self) -> float:
         """Seconds that the thread is answerable for: all but the wait for a processor."""
-        return max(0.0, self.wall - self.queued)
+        return self.cpu + self.blocked
 
     @property
     def blocked(self) -> float:
         """Seconds in which the thread neither computed nor wanted to."""
-        return max(0.0, self.wall - self.cpu - self.queued)
+        return max(0.0, self.wall - self.cpu - self.queued) if self.rested else 0.0
 
     @property
     def outside(self) -> float:
         """Seconds spent blocked or in the kernel: what input and output cost."""
-        return max(0.0, self.wall - self.user - self.queued)
+        return max(0.0, self.cpu - self.user) + self.blocked
 
 
 def between(earlier: Reading, later: Reading) -> Spent:
     """Return what happened from *earlier* to *later*, two readings of the same thread."""
-    return Spent(*(b - a for a, b in zip(earlier, later, strict=True)))
+    rested = earlier.rests is None or later.rests is None or later.rests > earlier.rests
+    return Spent(
+        later.wall - earlier.wall,
+        later.cpu - earlier.cpu,
+        later.user - earlier.user,
+        later.queued - earlier.queued,
+        later.process - earlier.process,
+        rested,
+    )
 
 
 class ThreadClocks:
@@ -90,17 +105,25 @@ class ThreadClocks:
     def read(self) -> Reading:
         """Return the clocks of this thread now."""
         cpu = thread_time()
-        user = resource.getrusage(self._thread_usage).ru_utime if self._thread_usage is not None else cpu
-        return Reading(self._clock(), cpu, user, self._queued(), process_time())
+        if self._thread_usage is None:
+            return Reading(self._clock(), cpu, cpu, self._queued(), process_time())
+        usage = resource.getrusage(self._thread_usage)
+        return Reading(self._clock(), cpu, usage.ru_utime, self._queued(), process_time(), usage.ru_nvcsw)
 
     def read_of(self, native_id: int) -> Reading | None:
         """Return the clocks of another thread now, None where the system does not show them."""
         try:
             with open(f"/proc/self/task/{native_id}/schedstat", "rb") as file:
                 cpu, queued = (int(part) / 1e9 for part in file.read(96).split()[:2])
-        except (OSError, ValueError):
+            with open(f"/proc/self/task/{native_id}/status", "rb") as file:
+                status = file.read()
+            rests = int(status.rpartition(_RESTS)[2].split(None, 1)[0])
+            if _RUNNING not in status:
+                # Asleep at this moment, for a time that is yet to be counted.
+                rests -= 1
+        except (OSError, ValueError, IndexError):
             return None
-        return Reading(self._clock(), cpu, cpu, queued, process_time())
+        return Reading(self._clock(), cpu, cpu, queued, process_time(), rests)
 
     def _queued(self) -> float:
         file = self._queue_file()

@@ -25,7 +25,7 @@ from .policy import Policy, allowed_here, innocent, is_debugged, is_importing
 from .sampler import Sampler
 from .seams import installed
 from .turns import Turns
-from .waits import SEAMS, Maybe
+from .waits import SEAMS, Maybe, waited
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,8 +70,8 @@ class _Glance:
     name: str
     detail: str
     start: float
+    reading: Reading
     least: float = _UNSEEN
-    reading: Reading | None = None
 
 
 class Guard:
@@ -237,8 +237,8 @@ class Guard:
             return None
         if isinstance(detail, Maybe) or (kind in WEIGHED and kind in self._policy.blocking.past_threshold):
             self._local.inside = True
-            reading = self._clocks.read() if kind in WEIGHED else None
-            return _Glance(kind, name, detail, self._clock(), getattr(detail, "least", _UNSEEN), reading)
+            reading = self._clocks.read()
+            return _Glance(kind, name, detail, reading.wall, reading, getattr(detail, "least", _UNSEEN))
         # This method and the wrapper that called it are not the caller; a builtin's wrapper is two.
         call = self._begun(kind, name, detail, backend, sys._getframe(2))
         if call is not None:
@@ -255,12 +255,16 @@ class Guard:
             else:
                 self._safely(lambda: self._report(call, seconds))
         elif seconds >= call.least and (backend := running_backend()) is not None:
+            spent = between(call.reading, self._clocks.read())
+            is_weighed = call.kind in WEIGHED
+            if not is_weighed and waited(call.detail, spent) < call.least:
+                # It took its time, but did not wait: the machine was busy.
+                return
             seen = self._begun(call.kind, call.name, call.detail, backend, sys._getframe(2))
             if seen is not None:
                 seen = replace(seen, start=call.start)
-                if call.reading is not None:
-                    outside = between(call.reading, self._clocks.read()).outside
-                    self._safely(lambda: self._turns.here().add(seen, outside))
+                if is_weighed:
+                    self._safely(lambda: self._turns.here().add(seen, spent.outside))
                 else:
                     self._safely(lambda: self._report(seen, seconds))
 

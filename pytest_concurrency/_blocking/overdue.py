@@ -131,7 +131,8 @@ def _waited(spent: Spent, samples: Sequence[Sample], named: float, threshold: fl
     asleep = [sample for sample in samples if sample.kernel]
     if not asleep:
         return []
-    blocked = spent.blocked - named
+    # No more than what was seen of it: a virtual machine's host takes time that no clock in it accounts for.
+    blocked = min(spent.blocked, spent.wall * (len(asleep) + 1) / len(samples)) - named
     found = []
     for kind in dict.fromkeys(kernel_kind(sample.kernel) for sample in asleep):
         own = [sample for sample in asleep if kernel_kind(sample.kernel) == kind]
@@ -139,6 +140,9 @@ def _waited(spent: Spent, samples: Sequence[Sample], named: float, threshold: fl
         if kind == "lock":
             # Waiting for the GIL looks the same: what other threads computed meanwhile was not waited for a lock.
             seconds -= spent.others
+            if len(own) < 2:
+                # Seen once, it may have been our own look that it waited for, which takes the GIL, too.
+                continue
         if seconds >= (threshold if kind == "wait" else _SURE):
             found.append(Late(kind, seconds, _most_seen(own)))
     return found

@@ -13,6 +13,8 @@ from .loops import running_loop
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .clocks import Spent
+
 # The numbers of `select`, which is not imported before the program does.
 _READABLE, _WRITABLE = 1, 4
 _ENDED = object()
@@ -38,6 +40,18 @@ class Idle(Maybe):
 
     __slots__ = ()
     least = float("inf")
+
+
+class Room(Maybe):
+    """A call that has something to do at once, and may find that it is not enough."""
+
+    __slots__ = ()
+
+
+def waited(detail: str, spent: Spent) -> float:
+    """Return how many seconds a call waited that *detail* is about, and that took what was *spent* on it."""
+    # What finds room waits for nobody in this process: while others computed, it waited for the GIL.
+    return spent.blocked - spent.others if isinstance(detail, Room) else spent.blocked
 
 
 class Seam(NamedTuple):
@@ -150,7 +164,7 @@ def _sends(self: Any, *args: Any, **kwargs: Any) -> str | None:
     if self.gettimeout() == 0:
         return None
     # There is room for something; whether for all of it, only its length will tell.
-    return Maybe(_peer(self)) if _ready(self, _WRITABLE) else _peer(self)
+    return Room(_peer(self)) if _ready(self, _WRITABLE) else _peer(self)
 
 
 def _reads_secretly(self: Any, *args: Any, **kwargs: Any) -> str | None:
