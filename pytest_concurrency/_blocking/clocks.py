@@ -1,13 +1,14 @@
 """What a thread did with its time, as the kernel counted it: computing, waiting for a processor, or blocked.
 
 A threshold on wall time turns a clean test red on a busy machine. Time spent in the queue for a processor is the
-machine's doing and is never held against anybody. A virtual machine's host may take a processor away, which no clock
-inside tells of: a thread that never went to sleep of its own accord was not blocked, whatever the clocks leave open.
+machine's doing and is never held against anybody.
 """
 
 from __future__ import annotations
 
+import _thread
 import contextlib
+import itertools
 import os
 import threading
 from time import perf_counter, process_time, thread_time
@@ -24,8 +25,6 @@ except ImportError:  # Windows
 
 # Ours, from before any wrapper: what reads the clocks is not to be timed by them.
 _pread = getattr(os, "pread", None)
-_RESTS = b"\nvoluntary_ctxt_switches:"
-_RUNNING = b"\nState:\tR"
 
 
 class Reading(NamedTuple):
@@ -40,8 +39,9 @@ class Reading(NamedTuple):
     """Spent ready to run, while no processor was free."""
     process: float = 0.0
     """What all threads of the process spent computing."""
-    rests: int | None = None
-    """How often it has gone to sleep of its own accord, None where the system does not say."""
+    sleeps: int = 0
+    """How often the thread went to sleep of its own accord. A thread that never did was not blocked, whatever its
+    clocks say: a virtual machine's host takes time away that the kernel counts nowhere."""
 
 
 class Spent(NamedTuple):
@@ -52,8 +52,8 @@ class Spent(NamedTuple):
     user: float
     queued: float
     process: float = 0.0
-    rested: bool = True
-    """Whether the thread went to sleep of its own accord, or may have."""
+    sleeps: int = 1
+    """How often the thread went to sleep of its own accord; not 0 where nobody can say."""
 
     @property
     def others(self) -> float:
@@ -68,7 +68,12 @@ class Spent(NamedTuple):
     @property
     def blocked(self) -> float:
         """Seconds in which the thread neither computed nor wanted to."""
-        return max(0.0, self.wall - self.cpu - self.queued) if self.rested else 0.0
+        return max(0.0, self.wall - self.cpu - self.queued) if self.sleeps else 0.0
+
+    @property
+    def waited(self) -> float:
+        """Seconds blocked by something else than the GIL, as far as that can be told."""
+        return max(0.0, self.blocked - self.others)
 
     @property
     def outside(self) -> float:
@@ -78,15 +83,16 @@ class Spent(NamedTuple):
 
 def between(earlier: Reading, later: Reading) -> Spent:
     """Return what happened from *earlier* to *later*, two readings of the same thread."""
-    rested = earlier.rests is None or later.rests is None or later.rests > earlier.rests
-    return Spent(
-        later.wall - earlier.wall,
-        later.cpu - earlier.cpu,
-        later.user - earlier.user,
-        later.queued - earlier.queued,
-        later.process - earlier.process,
-        rested,
-    )
+    return Spent._make(b - a for a, b in zip(earlier, later, strict=True))
+
+
+def _counts_sleeps() -> bool:
+    """Tell whether the system counts how often a thread went to sleep: not all that have the field fill it in."""
+    if not resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw:
+        pause = _thread.allocate_lock()
+        pause.acquire()
+        pause.acquire(timeout=0.001)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw > 0
 
 
 class ThreadClocks:
@@ -96,6 +102,10 @@ class ThreadClocks:
         self._clock = clock
         self._local = threading.local()
         self._thread_usage = getattr(resource, "RUSAGE_THREAD", None)
+        # Where the system does not count them, there may always have been one.
+        self._unknown = itertools.count()
+        if self._thread_usage is not None and not _counts_sleeps():
+            self._thread_usage = None
 
     @property
     def knows_the_queue(self) -> bool:
@@ -106,9 +116,13 @@ class ThreadClocks:
         """Return the clocks of this thread now."""
         cpu = thread_time()
         if self._thread_usage is None:
-            return Reading(self._clock(), cpu, cpu, self._queued(), process_time())
+            return Reading(self._clock(), cpu, cpu, self._queued(), process_time(), next(self._unknown))
         usage = resource.getrusage(self._thread_usage)
         return Reading(self._clock(), cpu, usage.ru_utime, self._queued(), process_time(), usage.ru_nvcsw)
+
+    def sleeps(self) -> int:
+        """Return how often this thread went to sleep of its own accord, 0 where that is not known."""
+        return resource.getrusage(self._thread_usage).ru_nvcsw if self._thread_usage is not None else 0
 
     def read_of(self, native_id: int) -> Reading | None:
         """Return the clocks of another thread now, None where the system does not show them."""
@@ -116,14 +130,11 @@ class ThreadClocks:
             with open(f"/proc/self/task/{native_id}/schedstat", "rb") as file:
                 cpu, queued = (int(part) / 1e9 for part in file.read(96).split()[:2])
             with open(f"/proc/self/task/{native_id}/status", "rb") as file:
-                status = file.read()
-            rests = int(status.rpartition(_RESTS)[2].split(None, 1)[0])
-            if _RUNNING not in status:
-                # Asleep at this moment, for a time that is yet to be counted.
-                rests -= 1
+                sleeps = int(file.read().partition(b"\nvoluntary_ctxt_switches:")[2].split(None, 1)[0])
         except (OSError, ValueError, IndexError):
             return None
-        return Reading(self._clock(), cpu, cpu, queued, process_time(), rests)
+        # It may be asleep at this moment, which has been counted already.
+        return Reading(self._clock(), cpu, cpu, queued, process_time(), sleeps - 1)
 
     def _queued(self) -> float:
         file = self._queue_file()

@@ -20,7 +20,7 @@ from .frames import Site, locate
 from .imports import ImportTimer
 from .kinds import CALLS, instead
 from .loops import LIBRARIES, LOOP_THREADS, running_backend, running_loop, running_task
-from .overdue import called, explain
+from .overdue import called, explain, written
 from .policy import Policy, allowed_here, innocent, is_debugged, is_importing
 from .sampler import Sampler
 from .seams import installed
@@ -382,16 +382,17 @@ class Guard:
         for late in explain(spent, samples, known, known_open, self._policy.blocking.threshold):
             sample = late.sample
             number = next_number()
+            expression = written(sample.span)
             self.on_block(
                 Block(
                     kind=late.kind,
-                    call=sample.site.call or called(sample.expression) or sample.site.place.function,
+                    call=sample.site.call or called(expression) or sample.site.place.function,
                     place=sample.site.place,
                     seconds=late.seconds,
                     backend=lane.backend,
                     stack=sample.site.stack,
                     task=sample.task,
-                    detail=sample.expression,
+                    detail=expression,
                     allowed=sample.allowed,
                     first=number,
                     last=next_number(),

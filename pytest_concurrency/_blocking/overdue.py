@@ -52,12 +52,12 @@ class Sample:
     others: int
     """How many more steps were to be run in this turn."""
     site: Site
-    expression: str
-    """What the user's line was evaluating, as it is written there."""
     kernel: str
     """What the thread was in, asked of the kernel; empty while it computes."""
     task: str | None
     allowed: str | None
+    span: tuple[str, int, int, int] | None = None
+    """What the user's line was evaluating: file, line, first and last column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,17 @@ def explain(spent: Spent, samples: Sequence[Sample], named: float, named_open: b
     if not named_open:
         found += _waited(spent, samples, named, threshold)
     return found
+
+
+def written(span: tuple[str, int, int, int] | None) -> str:
+    """Return the text of *span*, shortened; empty where the source is not at hand."""
+    if span is None:
+        return ""
+    import linecache
+
+    file, line, start, stop = span
+    text = linecache.getline(file, line).encode()[start:stop].decode(errors="replace")
+    return text if len(text) <= 50 else f"{text[:47]}..."
 
 
 def called(expression: str) -> str:

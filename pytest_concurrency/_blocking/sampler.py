@@ -8,6 +8,7 @@ import sys
 import threading
 import weakref
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from .._frames import current_frames
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-    from .clocks import ThreadClocks
+    from .clocks import Reading, ThreadClocks
     from .frames import Site
     from .lanes import Lane
 
@@ -137,24 +138,19 @@ class Sampler:
             ended.release()
 
     def _look(self, lanes: tuple[Lane, ...]) -> None:
-        frames: dict[int, FrameType] | None = None
         for lane in lanes:
-            if lane.backend == "uvloop" and not lane.began:
-                frames = frames or current_frames()
-                self._knock(lane, frames.get(lane.thread))
-                continue
             began = lane.began
-            if began and self._clock() - began >= LATE and len(lane.samples) < _MOST:
-                frames = frames or current_frames()
-                sample = self._sample(lane, frames.get(lane.thread))
+            if lane.backend == "uvloop" and not began:
+                self._knock(lane)
+            elif began and self._clock() - began >= LATE and len(lane.samples) < _MOST:
+                sample = self._sample(lane)
                 # Still the same turn: what was seen belongs to it.
                 if sample is not None and lane.began == began:
                     lane.add(sample)
-        del frames
 
-    def _knock(self, lane: Lane, frame: FrameType | None) -> None:
+    def _knock(self, lane: Lane) -> None:
         """Begin a turn of a loop that does not tell: it ends when the loop comes round to our callback."""
-        if frame is None or module_of(frame) == "pytest_concurrency._blocking.turns":
+        if not _is_in_python(lane.thread):
             return
         reading = self._clocks.read_of(lane.native)
         if reading is None:
@@ -167,29 +163,33 @@ class Sampler:
         except RuntimeError:
             lane.began = 0.0
 
-    def _sample(self, lane: Lane, frame: FrameType | None) -> Sample | None:
+    def _sample(self, lane: Lane) -> Sample | None:
+        kernel = self._kernel(lane.native)
+        reading = self._clocks.read_of(lane.native) or self._clocks.read()._replace(cpu=0.0, queued=0.0)
+        # From here on nothing lets go of the GIL: what the frame refers to would outlive its last use in the program,
+        # by as long as a garbage collection takes.
+        return self._seen(current_frames().get(lane.thread), kernel, reading)
+
+    def _seen(self, frame: FrameType | None, kernel: str, reading: Reading) -> Sample | None:
         if frame is None:
             return None
         step, others, context, task = _step_of(frame)
-        kernel = self._kernel(lane.native)
-        reading = self._clocks.read_of(lane.native) or self._clocks.read()._replace(cpu=0.0, queued=0.0)
         site = locate(frame, "")
         if site is None or not site.step:
             return None
         kind = kernel_kind(kernel) or "cpu"
         if innocent(kind, site.inner) is not None or is_debugged(site.step):
             return None
-        expression, allowed = _expression(site), allowed_in(context) or self._allowed(site, site.call)
         return Sample(
             reading=reading,
             step=step,
             others=others,
             # Without the frames: they would keep alive what the program has let go of.
             site=replace(site, inner=(), step=()),
-            expression=expression,
             kernel=kernel,
             task=task,
-            allowed=allowed,
+            allowed=allowed_in(context) or self._allowed(site, site.call),
+            span=_span(site),
         )
 
     def _kernel(self, native: int) -> str:
@@ -199,6 +199,12 @@ class Sampler:
         except OSError:
             return ""
         return "" if name == "0" else name
+
+
+def _is_in_python(thread: int) -> bool:
+    """Tell whether *thread*, on which a loop in C runs, is in code that the loop called."""
+    frame = current_frames().get(thread)
+    return frame is not None and module_of(frame) != "pytest_concurrency._blocking.turns"
 
 
 def _step_of(frame: FrameType | None) -> tuple[object, int, Any, str | None]:
@@ -238,19 +244,16 @@ def _locals_of(frame: FrameType, *names: str) -> tuple[Any, ...]:
     return found
 
 
-def _expression(site: Site) -> str:
-    """Return the call that the user's line was in, as it is written there."""
+def _span(site: Site) -> tuple[str, int, int, int] | None:
+    """Return where the call that the user's line was in is written."""
     frame = next((each for each in site.step if each.f_code.co_filename == site.place.file), None)
     if frame is None or frame.f_lasti < 0:
-        return ""
-    positions = list(frame.f_code.co_positions())
-    line, end, start, stop = positions[min(frame.f_lasti // 2, len(positions) - 1)]
+        return None
+    position = next(islice(frame.f_code.co_positions(), frame.f_lasti // 2, None), None)
+    line, end, start, stop = position or (None,) * 4
     if line is None or line != end or start is None or stop is None:
-        return ""
-    import linecache
-
-    text = linecache.getline(frame.f_code.co_filename, line).encode()[start:stop].decode(errors="replace")
-    return text if len(text) <= 50 else f"{text[:47]}..."
+        return None
+    return frame.f_code.co_filename, line, start, stop
 
 
 def _before_fork() -> None:

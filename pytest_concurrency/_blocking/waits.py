@@ -51,7 +51,7 @@ class Room(Maybe):
 def waited(detail: str, spent: Spent) -> float:
     """Return how many seconds a call waited that *detail* is about, and that took what was *spent* on it."""
     # What finds room waits for nobody in this process: while others computed, it waited for the GIL.
-    return spent.blocked - spent.others if isinstance(detail, Room) else spent.blocked
+    return spent.waited if isinstance(detail, Room) else spent.blocked
 
 
 class Seam(NamedTuple):

@@ -11,11 +11,11 @@ import pytest
 from pytest_concurrency._blocking.clocks import Reading, Spent, ThreadClocks, between
 from pytest_concurrency._blocking.waits import Busy, Maybe, Room, waited
 
-BEGUN = Reading(wall=10.0, cpu=1.0, user=0.5, queued=2.0, process=5.0, rests=7)
+BEGUN = Reading(wall=10.0, cpu=1.0, user=0.5, queued=2.0, process=5.0, sleeps=7)
 
 
 def test_what_is_neither_computing_nor_queueing_is_blocked() -> None:
-    spent = between(BEGUN, BEGUN._replace(wall=10.5, cpu=1.125, user=0.5, queued=2.125, rests=8))
+    spent = between(BEGUN, BEGUN._replace(wall=10.5, cpu=1.125, user=0.5, queued=2.125, sleeps=8))
 
     assert (spent.blocked, spent.own, spent.outside) == (0.25, 0.375, 0.375)
 
@@ -27,11 +27,11 @@ def test_time_that_a_host_took_away_is_not_blocked() -> None:
     assert (spent.blocked, spent.own, spent.outside) == (0.0, 0.125, 0.125)
 
 
-def test_where_nobody_counts_sleeps_the_clocks_alone_decide() -> None:
-    earlier = BEGUN._replace(rests=None)
+def test_where_nobody_counts_sleeps_the_clocks_alone_decide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytest_concurrency._blocking.clocks._counts_sleeps", lambda: False)
+    clocks = ThreadClocks()
 
-    assert between(earlier, earlier._replace(wall=10.5)).blocked == 0.5
-    assert between(earlier, BEGUN._replace(wall=10.5)).blocked == 0.5
+    assert between(clocks.read(), clocks.read()).sleeps == 1
 
 
 def test_who_finds_room_and_waits_while_others_compute_waits_for_the_gil() -> None:
@@ -66,7 +66,7 @@ def test_a_thread_that_is_asleep_when_it_is_looked_at_has_rested_when_it_wakes()
     thread.join()
 
     assert before is not None
-    assert between(before, after[0]).rested
+    assert between(before, after[0]).sleeps
 
 
 def _is_asleep(native: int) -> bool:
