@@ -17,6 +17,7 @@ from . import audit
 from .clocks import ThreadClocks, between
 from .early import sleep_announced
 from .frames import Site, locate
+from .garbage import collections_told_apart
 from .imports import ImportTimer
 from .kinds import CALLS, instead
 from .loops import LIBRARIES, LOOP_THREADS, running_backend, running_loop, running_task
@@ -161,6 +162,7 @@ class Guard:
         self._armed = True
         try:
             self._undo.enter_context(self._turns.watch())
+            self._undo.enter_context(collections_told_apart(self._sampler, self._safely))
             for seam in SEAMS:
                 self._undo.enter_context(when_imported(seam.module, partial(self._put_in, seam)))
         except Exception as error:

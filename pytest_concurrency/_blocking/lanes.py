@@ -25,6 +25,7 @@ class Lane:
     __slots__ = (
         *("_clocks", "_on_late", "backend", "began", "known", "known_open", "marked"),
         *("loop", "native", "reading", "samples", "thread"),
+        *("collected", "collecting"),
     )
 
     def __init__(self, backend: str, loop: Any, clocks: ThreadClocks, on_late: Callable[..., None]) -> None:
@@ -41,6 +42,10 @@ class Lane:
         self.known = 0.0
         """Seconds of this turn that named calls account for."""
         self.known_open = False
+        self.collecting = 0.0
+        """What the thread had computed when the garbage collection began that it is in; 0 where it is in none."""
+        self.collected = 0.0
+        """Seconds of this turn that the interpreter spent on collections of its own."""
         self._clocks = clocks
         self._on_late = on_late
 
@@ -60,8 +65,11 @@ class Lane:
         samples, self.samples = self.samples, []
         known, known_open = self.known, self.known_open
         self.known, self.known_open = 0.0, False
+        collected, self.collected = self.collected, 0.0
         if samples and began and now - began >= LATE:
             spent = between(self.reading, self._clocks.read())
+            if collected:
+                spent = spent._replace(wall=spent.wall - collected, cpu=spent.cpu - collected)
             self._on_late(self, spent, samples, known, known_open)
 
     def account(self, seconds: float | None) -> None:

@@ -168,7 +168,18 @@ class Sampler:
         reading = self._clocks.read_of(lane.native) or self._clocks.read()._replace(cpu=0.0, queued=0.0)
         # From here on nothing lets go of the GIL: what the frame refers to would outlive its last use in the program,
         # by as long as a garbage collection takes.
+        if lane.collecting:
+            # Whatever runs now was called by the collector.
+            return None
+        reading = reading._replace(cpu=reading.cpu - lane.collected)
         return self._seen(current_frames().get(lane.thread), kernel, reading)
+
+    def see(self, lane: Lane, frame: FrameType) -> None:
+        """Put down that the thread of *lane*, which asks for it, is in *frame*."""
+        reading = self._clocks.read()
+        sample = self._seen(frame, "", reading._replace(cpu=reading.cpu - lane.collected))
+        if sample is not None and lane.began and len(lane.samples) < _MOST:
+            lane.add(sample)
 
     def _seen(self, frame: FrameType | None, kernel: str, reading: Reading) -> Sample | None:
         if frame is None:
