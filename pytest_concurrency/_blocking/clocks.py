@@ -124,6 +124,13 @@ class ThreadClocks:
         """Return how often this thread went to sleep of its own accord, 0 where that is not known."""
         return resource.getrusage(self._thread_usage).ru_nvcsw if self._thread_usage is not None else 0
 
+    def recent(self, age: float) -> Reading:
+        """Return the clocks of this thread, as they were at most *age* seconds ago."""
+        known: Reading | None = getattr(self._local, "recent", None)
+        if known is None or self._clock() - known.wall > age:
+            known = self._local.recent = self.read()
+        return known
+
     def read_of(self, native_id: int) -> Reading | None:
         """Return the clocks of another thread now, None where the system does not show them."""
         try:

@@ -25,7 +25,7 @@ class Lane:
     __slots__ = (
         *("_clocks", "_on_late", "backend", "began", "known", "known_open", "marked"),
         *("loop", "native", "reading", "samples", "thread"),
-        *("collected", "collecting"),
+        *("collected", "collecting", "stale_at"),
     )
 
     def __init__(self, backend: str, loop: Any, clocks: ThreadClocks, on_late: Callable[..., None]) -> None:
@@ -35,7 +35,9 @@ class Lane:
         self.native = threading.get_native_id()
         self.began = 0.0
         """When the present turn began; 0 while the loop waits for something to do."""
-        self.reading: Reading = clocks.read()
+        self.reading: Reading = clocks.recent(STALE)
+        self.stale_at = self.reading.wall + STALE
+        """When `reading` is too old to stand for the beginning of a turn."""
         self.samples: list[Sample] = []
         self.marked = False
         """Something happened in this turn: it is to be ended with `end`, and not by setting `began` to 0 alone."""
@@ -51,7 +53,8 @@ class Lane:
 
     def refresh(self) -> None:
         """Read the kernel's clocks: the reading that stands for the turn's beginning is too old."""
-        self.reading = self._clocks.read()
+        self.reading = self._clocks.recent(STALE)
+        self.stale_at = self.reading.wall + STALE
 
     def add(self, sample: Sample) -> None:
         """Put down what the sampler saw."""

@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 BARE = "__pytest_concurrency_bare__"
 """The attribute of a wrapper that holds what it wraps: a loop's own calls go past us."""
 
+_MESSAGES = frozenset(
+    f"socket.{name}" for name in ("recv", "recvfrom", "recvmsg", "send", "sendall", "sendto", "sendmsg")
+)
+"""Methods of sockets that take no arguments by name."""
+
 
 @contextlib.contextmanager
 def installed(seam: Seam, enter: Enter, leave: Leave) -> Iterator[None]:
@@ -61,9 +66,16 @@ def _wrap(seam: Seam, original: Any, enter: Enter, leave: Leave) -> Any:
         finally:
             leave(token)
 
+    def on_a_socket(self: Any, *args: Any) -> Any:
+        __tracebackhide__ = True
+        # The way of every message of every loop: those do not wait.
+        if get_ident() not in LOOP_THREADS or self.gettimeout() == 0:
+            return original(self, *args)
+        return around(self, *args)
+
     if isinstance(original, BuiltinFunctionType) and "." not in seam.attribute:
         return MeasuredBuiltin(original, around)
-    function = functools.wraps(original)(around)
+    function = functools.wraps(original)(on_a_socket if seam.attribute in _MESSAGES else around)
     setattr(function, BARE, original)
     return function
 
@@ -77,4 +89,6 @@ class MeasuredBuiltin(BuiltinSeam):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
+        if get_ident() not in LOOP_THREADS:
+            return self.__wrapped__(*args, **kwargs)
         return self.__call(*args, **kwargs)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from .._imports import when_imported
 from .._patching import patched
 from .clocks import between
-from .lanes import STALE, Lane
+from .lanes import Lane
 from .loops import LOOP_THREADS
 from .seams import BARE
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 class Turn:
     """The present turn of the loop on one thread, and what is to be weighed when it ends."""
 
-    __slots__ = ("_clocks", "_open", "_weigh", "_weighed", "pending")
+    __slots__ = ("_clocks", "_open", "_weigh", "_weighed", "pending", "watched")
 
     def __init__(self, clocks: ThreadClocks, weigh: Weigh) -> None:
         self._clocks = clocks
@@ -40,6 +40,8 @@ class Turn:
         self._weighed: list[tuple[Any, float]] = []
         self.pending = False
         """Something is to be weighed when the turn ends."""
+        self.watched = 0
+        """How many of the loops that run on this thread tell of their turns."""
 
     def mark(self, what: Any) -> None:
         """Begin to weigh *what*: it lasts until something else is heard of, or the end of the turn, at most."""
@@ -145,7 +147,7 @@ class Turns:
     def mark(self, what: Any, loop: Any) -> None:
         """Weigh *what* at the end of this turn; *loop* is the asyncio loop that runs here, if one does."""
         turn = self.here()
-        if loop is not None and not turn.pending and not getattr(self._local, "watched", 0):
+        if loop is not None and not turn.pending and not turn.watched:
             # No selector to see: a callback of our own in the next turn tells that this one has ended.
             loop.call_soon(turn.close)
         turn.mark(what)
@@ -166,53 +168,55 @@ class Turns:
         def make(original: Callable[[Any], None]) -> Callable[[Any], None]:
             def run_forever(loop: Any) -> None:
                 __tracebackhide__ = True
-                with self._entered("asyncio", loop) as lane, self._selecting(loop, lane):
-                    original(loop)
+                with self._entered("asyncio", loop) as lane:
+                    selector: Any = getattr(loop, "_selector", None)
+                    own = getattr(selector, "__dict__", None)
+                    turn = self.here()
+                    if own is None:
+                        original(loop)
+                        turn.close()
+                        return
+                    # By hand and without a context manager: most tests run a loop several times, some do nothing else.
+                    before = own.get("select")
+                    select = own["select"] = self._selecting(selector.select, lane, turn)
+                    turn.watched += 1
+                    try:
+                        original(loop)
+                    finally:
+                        turn.watched -= 1
+                        # Somebody who has put theirs in its place meanwhile keeps it.
+                        if own.get("select") is select:
+                            if before is None:
+                                del own["select"]
+                            else:
+                                own["select"] = before
+                        turn.close()
 
             return run_forever
 
         with patched(BaseEventLoop, "run_forever", make):
             yield
 
-    @contextmanager
-    def _selecting(self, loop: Any, lane: Lane) -> Iterator[None]:
-        selector = getattr(loop, "_selector", None)
-        turn = self.here()
-        if not hasattr(selector, "__dict__"):
-            yield
-            turn.close()
-            return
+    def _selecting(self, original: Any, lane: Lane, turn: Turn) -> Callable[[float | None], Any]:
+        bare = getattr(original, BARE, None)
+        if bare is not None:
+            original = MethodType(bare, original.__self__)
+        clock = self._clock
 
-        def make(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
-            bare = getattr(original, BARE, None)
-            if bare is not None:
-                original = MethodType(bare, selector)
+        def select(timeout: float | None = None) -> Any:
+            if lane.marked:
+                lane.end(clock())
+            else:
+                lane.began = 0.0
+            if turn.pending:
+                turn.close()
+            events = original(timeout)
+            lane.began = now = clock()
+            if now > lane.stale_at:
+                lane.refresh()
+            return events
 
-            clock = self._clock
-
-            def select(timeout: float | None = None) -> Any:
-                if lane.marked:
-                    lane.end(clock())
-                else:
-                    lane.began = 0.0
-                if turn.pending:
-                    turn.close()
-                events = original(timeout)
-                lane.began = now = clock()
-                if now - lane.reading[0] > STALE:
-                    lane.refresh()
-                return events
-
-            return select
-
-        before = getattr(self._local, "watched", 0)
-        self._local.watched = before + 1
-        try:
-            with patched(selector, "select", make):
-                yield
-        finally:
-            self._local.watched = before
-            turn.close()
+        return select
 
     @contextmanager
     def _watch_uvloop(self) -> Iterator[None]:
@@ -296,7 +300,7 @@ class _TrioTurns:
         lane = self._lane
         if lane is not None:
             lane.began = now = self._clock()
-            if now - lane.reading[0] > STALE:
+            if now > lane.stale_at:
                 lane.refresh()
 
     def _finish(self) -> None:
