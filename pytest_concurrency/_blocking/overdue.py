@@ -52,12 +52,14 @@ class Sample:
     others: int
     """How many more steps were to be run in this turn."""
     site: Site
-    expression: str
-    """What the user's line was evaluating, as it is written there."""
     kernel: str
     """What the thread was in, asked of the kernel; empty while it computes."""
     task: str | None
     allowed: str | None
+    span: tuple[str, int, int, int] | None = None
+    """What the user's line was evaluating: file, line, first and last column."""
+    held: float = 0.0
+    """Seconds before this instant in which the GIL was not to be had: all that time was one step's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,17 @@ def explain(spent: Spent, samples: Sequence[Sample], named: float, named_open: b
     return found
 
 
+def written(span: tuple[str, int, int, int] | None) -> str:
+    """Return the text of *span*, shortened; empty where the source is not at hand."""
+    if span is None:
+        return ""
+    import linecache
+
+    file, line, start, stop = span
+    text = linecache.getline(file, line).encode()[start:stop].decode(errors="replace")
+    return text if len(text) <= 50 else f"{text[:47]}..."
+
+
 def called(expression: str) -> str:
     """Return what *expression* calls, without the arguments: `lock.acquire` of `lock.acquire(timeout=1)`."""
     if not expression.endswith(")"):
@@ -113,6 +126,9 @@ def _computed(spent: Spent, samples: Sequence[Sample], named: float, threshold: 
     else:
         # Many short steps make a long turn, and nobody is to blame: only what one step did between two looks counts.
         cpu, step = max((_within(samples, sample.step) for sample in samples), key=lambda pair: pair[0])
+        keeper = max(samples, key=lambda sample: sample.held)
+        if keeper.held > cpu:
+            cpu, step = min(keeper.held, spent.cpu), [keeper]
     busy = [sample for sample in step if not sample.kernel]
     if cpu < threshold or not step:
         return None

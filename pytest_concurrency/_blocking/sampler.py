@@ -8,9 +8,11 @@ import sys
 import threading
 import weakref
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from .._frames import current_frames
+from .clocks import Reading
 from .frames import locate, module_of
 from .lanes import LATE
 from .overdue import Sample, kernel_kind
@@ -52,6 +54,7 @@ class Sampler:
         self._stop: Any = None
         self._ended: Any = None
         self._native = 0
+        self._held = 0.0
         self._lock = threading.RLock()
         self.failed = False
 
@@ -119,16 +122,24 @@ class Sampler:
     def _run(self, stop: Any, ended: Any) -> None:
         quiet = 0
         self._native = threading.get_native_id()
+        sleeps = 0
         try:
-            while not stop.acquire(timeout=_EVERY):
-                lanes = tuple(self._lanes.values())
-                quiet = 0 if lanes else quiet + 1
+            while True:
+                # A thread that waits for the GIL asks for it once in each switch interval, and sleeps in between. That
+                # tells how long it was not to be had, on a busy machine too, and without letting go of it.
+                slept = self._clocks.sleeps() - sleeps
+                self._held = max(0, slept - 1) * sys.getswitchinterval()
+                # At once: the thread may have been started just before a call that keeps the GIL, and get it only now.
+                self._look(tuple(self._lanes.values()))
+                sleeps = self._clocks.sleeps()
+                if stop.acquire(timeout=_EVERY):
+                    break
+                quiet = 0 if self._lanes else quiet + 1
                 if quiet > _LINGER:
                     with self._lock:
                         if self._stop is stop and not self._lanes:
                             self._stop = None
                             return
-                self._look(lanes)
         except Exception as error:
             self.failed = True
             self._stop = None
@@ -146,50 +157,71 @@ class Sampler:
             began = lane.began
             if began and self._clock() - began >= LATE and len(lane.samples) < _MOST:
                 frames = frames or current_frames()
-                sample = self._sample(lane, frames.get(lane.thread))
-                # Still the same turn: what was seen belongs to it.
-                if sample is not None and lane.began == began:
-                    lane.add(sample)
+                self._sample_of(lane, began, frames.get(lane.thread))
         del frames
 
     def _knock(self, lane: Lane, frame: FrameType | None) -> None:
         """Begin a turn of a loop that does not tell: it ends when the loop comes round to our callback."""
+        before, lane.seen_cpu = lane.seen_cpu, lane.cpu()
         if frame is None or module_of(frame) == "pytest_concurrency._blocking.turns":
             return
+        # A call that kept the GIL left us no chance to knock: the turn began at least so long ago.
+        missed = min(self._held, lane.seen_cpu - before)
+        sample = self._seen(lane, frame) if missed >= LATE else None
         reading = self._clocks.read_of(lane.native)
         if reading is None:
             return
-        lane.reading = reading
-        lane.samples.clear()
-        lane.began = reading.wall
+        if sample is None:
+            missed = 0.0
+        lane.reading = reading._replace(
+            wall=reading.wall - missed, cpu=reading.cpu - missed, user=reading.user - missed
+        )
+        lane.samples = [sample] if sample is not None else []
+        lane.began = lane.reading.wall
         try:
             lane.loop.call_soon_threadsafe(lambda: lane.end(self._clock()))
         except RuntimeError:
             lane.began = 0.0
 
-    def _sample(self, lane: Lane, frame: FrameType | None) -> Sample | None:
+    def _sample_of(self, lane: Lane, began: float, frame: FrameType | None) -> None:
+        # First what can be seen without letting go of the GIL: a call that kept it has just ended, and so will its turn
+        # as soon as we let go.
+        samples = lane.samples
+        sample = self._seen(lane, frame)
+        # Still the same turn: what was seen belongs to it.
+        if sample is None or lane.began != began:
+            return
+        lane.add(sample)
+        kernel = self._kernel(lane.native)
+        if not kernel:
+            return
+        closer = self._seen(lane, frame, kernel)
+        if closer is not None:
+            samples[-1:] = [replace(closer, step=sample.step)]
+        else:
+            samples.pop()
+
+    def _seen(self, lane: Lane, frame: FrameType | None, kernel: str = "") -> Sample | None:
         if frame is None:
             return None
         step, others, context, task = _step_of(frame)
-        kernel = self._kernel(lane.native)
-        reading = self._clocks.read_of(lane.native) or self._clocks.read()._replace(cpu=0.0, queued=0.0)
         site = locate(frame, "")
         if site is None or not site.step:
             return None
         kind = kernel_kind(kernel) or "cpu"
         if innocent(kind, site.inner) is not None or is_debugged(site.step):
             return None
-        expression, allowed = _expression(site), allowed_in(context) or self._allowed(site, site.call)
         return Sample(
-            reading=reading,
+            reading=Reading(self._clock(), lane.cpu(), 0.0, 0.0),
             step=step,
             others=others,
             # Without the frames: they would keep alive what the program has let go of.
             site=replace(site, inner=(), step=()),
-            expression=expression,
             kernel=kernel,
             task=task,
-            allowed=allowed,
+            allowed=allowed_in(context) or self._allowed(site, site.call),
+            span=_span(site),
+            held=self._held,
         )
 
     def _kernel(self, native: int) -> str:
@@ -238,19 +270,16 @@ def _locals_of(frame: FrameType, *names: str) -> tuple[Any, ...]:
     return found
 
 
-def _expression(site: Site) -> str:
-    """Return the call that the user's line was in, as it is written there."""
+def _span(site: Site) -> tuple[str, int, int, int] | None:
+    """Return where the call that the user's line was in is written."""
     frame = next((each for each in site.step if each.f_code.co_filename == site.place.file), None)
     if frame is None or frame.f_lasti < 0:
-        return ""
-    positions = list(frame.f_code.co_positions())
-    line, end, start, stop = positions[min(frame.f_lasti // 2, len(positions) - 1)]
+        return None
+    position = next(islice(frame.f_code.co_positions(), frame.f_lasti // 2, None), None)
+    line, end, start, stop = position or (None,) * 4
     if line is None or line != end or start is None or stop is None:
-        return ""
-    import linecache
-
-    text = linecache.getline(frame.f_code.co_filename, line).encode()[start:stop].decode(errors="replace")
-    return text if len(text) <= 50 else f"{text[:47]}..."
+        return None
+    return frame.f_code.co_filename, line, start, stop
 
 
 def _before_fork() -> None:

@@ -19,7 +19,6 @@ def sample(*, step: object = "one", kernel: str = "", cpu: float = 0.0, others: 
         step=step,
         others=others,
         site=Site(place, (place,), "", (), ()),
-        expression="",
         kernel=kernel,
         task=None,
         allowed=None,
