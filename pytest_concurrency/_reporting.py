@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ._errors import ConcurrencyError
-from ._judge.blocking import counts
+from ._judge.blocking import seen
 from ._session import Judged
 from ._show import json
 from ._show.timeline import as_spans, draw
@@ -28,8 +28,7 @@ def attach(report: pytest.TestReport, session: Session, root: str) -> None:
     """Put what *session* recorded on the report of its teardown, which is the last one of a test."""
     verdicts = [{"marker": judged.marker, "held": judged.held, "message": judged.message} for judged in session.judged]
     trace = session.trace()
-    blocks = [block for block in trace.blocks if counts(block, session.blocking)]
-    entry = json.test_entry(trace, blocks, verdicts, root)
+    entry = json.test_entry(trace, seen(trace.blocks, session.blocking), verdicts, root)
     entry["seconds"] = session.seconds()
     setattr(report, ENTRY, entry)
 

@@ -39,7 +39,7 @@ class Reading(NamedTuple):
     """Spent ready to run, while no processor was free."""
     process: float = 0.0
     """What all threads of the process spent computing."""
-    sleeps: int = 0
+    sleeps: float = 0
     """How often the thread went to sleep of its own accord. A thread that never did was not blocked, whatever its
     clocks say: a virtual machine's host takes time away that the kernel counts nowhere."""
 
@@ -52,7 +52,7 @@ class Spent(NamedTuple):
     user: float
     queued: float
     process: float = 0.0
-    sleeps: int = 1
+    sleeps: float = 1
     """How often the thread went to sleep of its own accord; not 0 where nobody can say."""
 
     @property

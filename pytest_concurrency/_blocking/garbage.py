@@ -43,7 +43,8 @@ def collections_told_apart(sampler: Sampler, safely: Callable[[Callable[[], None
             return
         frame = sys._getframe(1)
         if "collect" not in frame.f_code.co_names:
-            lane.collected += seconds
+            # One pause may strike anybody. A turn with several makes so much that they are its own doing.
+            lane.collected = max(lane.collected, seconds)
             lane.marked = True
         elif seconds >= LATE:
             safely(lambda: sampler.see(lane, frame))

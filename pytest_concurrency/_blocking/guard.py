@@ -21,12 +21,13 @@ from .garbage import collections_told_apart
 from .imports import ImportTimer
 from .kinds import CALLS, instead
 from .loops import LIBRARIES, LOOP_THREADS, running_backend, running_loop, running_task
+from .methods import Methods
 from .overdue import called, explain, written
 from .policy import Policy, allowed_here, innocent, is_debugged, is_importing
 from .sampler import Sampler
 from .seams import installed
 from .turns import Turns
-from .waits import SEAMS, Maybe, waited
+from .waits import SEAMS, Maybe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from .._settings import Blocking
     from .clocks import Reading, Spent
     from .lanes import Lane
+    from .methods import Method
     from .overdue import Sample
     from .waits import Seam
 
@@ -43,6 +45,9 @@ WEIGHED = frozenset({"file"})
 _BUILT_ON_OTHERS = frozenset({"queue", "join", "input", "database"})
 _UNSEEN = 0.001
 """Seconds below which a weighed call is not worth a word, unless its kind was asked for by name."""
+
+_LEAST_IMPORT = 0.005
+"""Seconds below which an import is not worth a word, even where the kind was asked for by name: it happens once."""
 
 _guards: list[Guard] = []
 """Those in force, the innermost last: a pytest run inside a pytest run has its own."""
@@ -70,8 +75,7 @@ class _Glance:
     kind: str
     name: str
     detail: str
-    start: float
-    reading: Reading
+    begun: Reading
     least: float = _UNSEEN
 
 
@@ -88,7 +92,8 @@ class Guard:
         self._clock = clock
         self._clocks = ThreadClocks(clock)
         self._sampler = Sampler(self._clocks, clock, self._may, self._fail)
-        self._turns = Turns(self._clocks, clock, self._weigh, self._late, self._sampler)
+        self._methods = Methods(self._method, self._method_over, clock)
+        self._turns = Turns(self._clocks, clock, self._weigh, self._late, self._sampler, self._methods)
         self._imports = ImportTimer()
         self._local = threading.local()
         self._undo = ExitStack()
@@ -137,6 +142,7 @@ class Guard:
         self._active = False
         self._imports.stop()
         self._sampler.stop()
+        self._methods.stop()
         self._undo.close()
         audit.listen(None)
         if _guards:
@@ -184,6 +190,18 @@ class Guard:
                     self._fail(RuntimeError("this Python does not tell of time.sleep as expected"))
                     return
             audit.listen(self._audited if self._active else None)
+        self._methods.switch(
+            files=self._active and self._every_file, database=self._active and self._is_asked("database")
+        )
+
+    @property
+    def _every_file(self) -> bool:
+        """Whether files are of interest that are read in microseconds."""
+        blocking = self._policy.blocking
+        return self._observe or bool(WEIGHED & (blocking.kinds - blocking.past_threshold))
+
+    def _is_asked(self, kind: str) -> bool:
+        return self._observe or kind in self._policy.blocking.kinds
 
     def _fail(self, error: BaseException) -> None:
         # Our own mistake must not become the user's: from here on nothing is watched, and that is said.
@@ -235,12 +253,17 @@ class Guard:
         # A wrapped call inside a wrapped call is part of it.
         if not self._active or backend is None or getattr(self._local, "inside", False):
             return None
-        if kind in WEIGHED and self._imports.importing:
+        if kind in (*WEIGHED, "import") and self._imports.importing:
             return None
-        if isinstance(detail, Maybe) or (kind in WEIGHED and kind in self._policy.blocking.past_threshold):
+        kind = getattr(detail, "kind", kind)
+        if self._turns.weighing:
+            self._safely(self._turns.pause)
+        if kind == "import":
+            self._imports.enter()
+            return _Glance(kind, name, detail, self._clocks.read(), _LEAST_IMPORT)
+        if isinstance(detail, Maybe) or (kind in WEIGHED and not self._every_file):
             self._local.inside = True
-            reading = self._clocks.read()
-            return _Glance(kind, name, detail, reading.wall, reading, getattr(detail, "least", _UNSEEN))
+            return _Glance(kind, name, detail, self._clocks.read(), getattr(detail, "least", _UNSEEN))
         # This method and the wrapper that called it are not the caller; a builtin's wrapper is two.
         call = self._begun(kind, name, detail, backend, sys._getframe(2))
         if call is not None:
@@ -249,26 +272,43 @@ class Guard:
         return call
 
     def _leave(self, call: _Call | _Glance) -> None:
-        self._local.inside = False
-        seconds = self._clock() - call.start
+        if call.kind == "import":
+            self._imports.leave()
+        else:
+            self._local.inside = False
         if isinstance(call, _Call):
+            seconds = self._clock() - call.start
             if call.kind in WEIGHED:
                 self._safely(lambda: self._turns.here().add(call, seconds))
             else:
                 self._safely(lambda: self._report(call, seconds))
-        elif seconds >= call.least and (backend := running_backend()) is not None:
-            spent = between(call.reading, self._clocks.read())
-            is_weighed = call.kind in WEIGHED
-            if not is_weighed and waited(call.detail, spent) < call.least:
-                # It took its time, but did not wait: the machine was busy.
-                return
+            return
+        spent = between(call.begun, self._clocks.read())
+        # Not by wall time: whoever was kept from running, by the machine or by the GIL, did not wait for this call.
+        seconds = _weight(call.kind, spent)
+        if seconds >= call.least and (backend := running_backend()) is not None:
             seen = self._begun(call.kind, call.name, call.detail, backend, sys._getframe(2))
             if seen is not None:
-                seen = replace(seen, start=call.start)
-                if is_weighed:
-                    self._safely(lambda: self._turns.here().add(seen, spent.outside))
+                seen = replace(seen, start=call.begun.wall)
+                if call.kind in WEIGHED:
+                    self._safely(lambda: self._turns.here().add(seen, seconds))
                 else:
                     self._safely(lambda: self._report(seen, seconds))
+
+    def _method(self, method: Method, frame: FrameType) -> None:
+        """Hear of a method of a type written in C, in the place of which an exception may be raised."""
+        __tracebackhide__ = True
+        backend = running_backend()
+        if not self._active or backend is None or getattr(self._local, "inside", False) or self._imports.importing:
+            return
+        call = self._begun(method.kind, method.call, method.detail, backend, frame)
+        if call is not None:
+            self._stop_if_asked(call)
+            self._safely(partial(self._turns.mark, call, running_loop() if backend != "trio" else None))
+
+    def _method_over(self) -> None:
+        if self._turns.weighing:
+            self._safely(self._turns.pause)
 
     def _begun(self, kind: str, name: str, detail: str, backend: str, frame: FrameType) -> _Call | None:
         try:
@@ -281,7 +321,9 @@ class Guard:
         self._imports.time(partial(self._imported, call, self._clocks.read()))
 
     def _imported(self, call: _Call, begun: Any) -> None:
-        self._safely(lambda: self._report(call, between(begun, self._clocks.read()).own))
+        seconds = between(begun, self._clocks.read()).own
+        if seconds >= _LEAST_IMPORT:
+            self._safely(lambda: self._report(call, seconds))
 
     def _weigh(self, weighed: list[tuple[_Call, float]]) -> None:
         self._safely(partial(self._report_weighed, weighed))
@@ -340,7 +382,7 @@ class Guard:
             first, seconds = sums.get(key, (call, 0.0))
             sums[key] = (first, seconds + spent)
         for call, seconds in sums.values():
-            if seconds >= _UNSEEN or call.kind not in past:
+            if seconds >= _UNSEEN or call.kind not in past or self._observe:
                 self._report(call, seconds)
 
     def _report(self, call: _Call, seconds: float | None) -> None:
@@ -413,6 +455,12 @@ class Guard:
             self._fail(error)
         finally:
             self._local.busy = busy
+
+
+def _weight(kind: str, spent: Spent) -> float:
+    if kind == "import":
+        return spent.own
+    return spent.outside if kind in WEIGHED else spent.waited
 
 
 def _raise(call: _Call) -> NoReturn:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from .clocks import between
@@ -23,8 +25,8 @@ class Lane:
     """One thread while a loop runs on it. Written by that thread, read by the sampler."""
 
     __slots__ = (
-        *("_clocks", "_on_late", "backend", "began", "known", "known_open", "marked"),
-        *("loop", "native", "reading", "samples", "thread"),
+        *("_clocks", "_cpu_clock", "_on_late", "backend", "began", "known", "known_open", "marked"),
+        *("loop", "native", "reading", "samples", "seen_cpu", "thread"),
         *("collected", "collecting", "stale_at"),
     )
 
@@ -33,6 +35,9 @@ class Lane:
         self.loop = loop
         self.thread = threading.get_ident()
         self.native = threading.get_native_id()
+        self._cpu_clock = time.pthread_getcpuclockid(self.thread) if sys.platform != "win32" else None
+        self.seen_cpu = self.cpu()
+        """What the thread had computed when the sampler last looked at a loop that does not tell of its turns."""
         self.began = 0.0
         """When the present turn began; 0 while the loop waits for something to do."""
         self.reading: Reading = clocks.recent(STALE)
@@ -50,6 +55,10 @@ class Lane:
         """Seconds of this turn that the interpreter spent on collections of its own."""
         self._clocks = clocks
         self._on_late = on_late
+
+    def cpu(self) -> float:
+        """Return what the thread has computed so far, asked by whichever thread, without letting go of the GIL."""
+        return time.clock_gettime(self._cpu_clock) if sys.platform != "win32" and self._cpu_clock is not None else 0.0
 
     def refresh(self) -> None:
         """Read the kernel's clocks: the reading that stands for the turn's beginning is too old."""

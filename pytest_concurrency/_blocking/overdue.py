@@ -58,6 +58,8 @@ class Sample:
     allowed: str | None
     span: tuple[str, int, int, int] | None = None
     """What the user's line was evaluating: file, line, first and last column."""
+    held: float = 0.0
+    """Seconds before this instant in which the GIL was not to be had: all that time was one step's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,9 @@ def _computed(spent: Spent, samples: Sequence[Sample], named: float, threshold: 
     else:
         # Many short steps make a long turn, and nobody is to blame: only what one step did between two looks counts.
         cpu, step = max((_within(samples, sample.step) for sample in samples), key=lambda pair: pair[0])
+        keeper = max(samples, key=lambda sample: sample.held)
+        if keeper.held > cpu:
+            cpu, step = min(keeper.held, spent.cpu), [keeper]
     busy = [sample for sample in step if not sample.kernel]
     if cpu < threshold or not step:
         return None
@@ -151,9 +156,6 @@ def _waited(spent: Spent, samples: Sequence[Sample], named: float, threshold: fl
         if kind == "lock":
             # Waiting for the GIL looks the same: what other threads computed meanwhile was not waited for a lock.
             seconds -= spent.others
-            if len(own) < 2:
-                # Seen once, it may have been our own look that it waited for, which takes the GIL, too.
-                continue
         if seconds >= (threshold if kind == "wait" else _SURE):
             found.append(Late(kind, seconds, _most_seen(own)))
     return found

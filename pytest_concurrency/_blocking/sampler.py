@@ -12,6 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from .._frames import current_frames
+from .clocks import Reading
 from .frames import locate, module_of
 from .lanes import LATE
 from .overdue import Sample, kernel_kind
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-    from .clocks import Reading, ThreadClocks
+    from .clocks import ThreadClocks
     from .frames import Site
     from .lanes import Lane
 
@@ -53,6 +54,7 @@ class Sampler:
         self._stop: Any = None
         self._ended: Any = None
         self._native = 0
+        self._held = 0.0
         self._lock = threading.RLock()
         self.failed = False
 
@@ -120,16 +122,24 @@ class Sampler:
     def _run(self, stop: Any, ended: Any) -> None:
         quiet = 0
         self._native = threading.get_native_id()
+        sleeps = 0
         try:
-            while not stop.acquire(timeout=_EVERY):
-                lanes = tuple(self._lanes.values())
-                quiet = 0 if lanes else quiet + 1
+            while True:
+                # A thread that waits for the GIL asks for it once in each switch interval, and sleeps in between. That
+                # tells how long it was not to be had, on a busy machine too, and without letting go of it.
+                slept = self._clocks.sleeps() - sleeps
+                self._held = max(0, slept - 1) * sys.getswitchinterval()
+                # At once: the thread may have been started just before a call that keeps the GIL, and get it only now.
+                self._look(tuple(self._lanes.values()))
+                sleeps = self._clocks.sleeps()
+                if stop.acquire(timeout=_EVERY):
+                    break
+                quiet = 0 if self._lanes else quiet + 1
                 if quiet > _LINGER:
                     with self._lock:
                         if self._stop is stop and not self._lanes:
                             self._stop = None
                             return
-                self._look(lanes)
         except Exception as error:
             self.failed = True
             self._stop = None
@@ -143,45 +153,64 @@ class Sampler:
             if lane.backend == "uvloop" and not began:
                 self._knock(lane)
             elif began and self._clock() - began >= LATE and len(lane.samples) < _MOST:
-                sample = self._sample(lane)
-                # Still the same turn: what was seen belongs to it.
-                if sample is not None and lane.began == began:
-                    lane.add(sample)
+                self._sample_of(lane, began)
 
     def _knock(self, lane: Lane) -> None:
         """Begin a turn of a loop that does not tell: it ends when the loop comes round to our callback."""
+        before, lane.seen_cpu = lane.seen_cpu, lane.cpu()
         if not _is_in_python(lane.thread):
             return
+        # A call that kept the GIL left us no chance to knock: the turn began at least so long ago.
+        missed = min(self._held, lane.seen_cpu - before)
+        sample = self._seen(lane, self._frame(lane)) if missed >= LATE else None
         reading = self._clocks.read_of(lane.native)
         if reading is None:
             return
-        lane.reading = reading
-        lane.samples.clear()
-        lane.began = reading.wall
+        if sample is None:
+            missed = 0.0
+        lane.reading = reading._replace(
+            wall=reading.wall - missed, cpu=reading.cpu - missed, user=reading.user - missed
+        )
+        lane.samples = [sample] if sample is not None else []
+        lane.began = lane.reading.wall
         try:
             lane.loop.call_soon_threadsafe(lambda: lane.end(self._clock()))
         except RuntimeError:
             lane.began = 0.0
 
-    def _sample(self, lane: Lane) -> Sample | None:
+    def _sample_of(self, lane: Lane, began: float) -> None:
+        # First what can be seen without letting go of the GIL: a call that kept it has just ended, and so will its turn
+        # as soon as we let go.
+        samples = lane.samples
+        sample = self._seen(lane, self._frame(lane))
+        # Still the same turn: what was seen belongs to it.
+        if sample is None or lane.began != began:
+            return
+        lane.add(sample)
         kernel = self._kernel(lane.native)
-        reading = self._clocks.read_of(lane.native) or self._clocks.read()._replace(cpu=0.0, queued=0.0)
-        # From here on nothing lets go of the GIL: what the frame refers to would outlive its last use in the program,
-        # by as long as a garbage collection takes.
-        if lane.collecting:
-            # Whatever runs now was called by the collector.
-            return None
-        reading = reading._replace(cpu=reading.cpu - lane.collected)
-        return self._seen(current_frames().get(lane.thread), kernel, reading)
+        if not kernel or lane.began != began:
+            return
+        closer = self._seen(lane, self._frame(lane), kernel)
+        if closer is not None:
+            samples[-1:] = [replace(closer, step=sample.step)]
+        else:
+            samples.pop()
+
+    def _frame(self, lane: Lane) -> FrameType | None:
+        """Return where the thread of *lane* is, to be let go of before the GIL is.
+
+        What a frame refers to would else outlive its last use in the program, by as long as a garbage collection takes.
+        """
+        # Whatever runs in a collection was called by the collector.
+        return None if lane.collecting else current_frames().get(lane.thread)
 
     def see(self, lane: Lane, frame: FrameType) -> None:
         """Put down that the thread of *lane*, which asks for it, is in *frame*."""
-        reading = self._clocks.read()
-        sample = self._seen(frame, "", reading._replace(cpu=reading.cpu - lane.collected))
+        sample = self._seen(lane, frame)
         if sample is not None and lane.began and len(lane.samples) < _MOST:
             lane.add(sample)
 
-    def _seen(self, frame: FrameType | None, kernel: str, reading: Reading) -> Sample | None:
+    def _seen(self, lane: Lane, frame: FrameType | None, kernel: str = "") -> Sample | None:
         if frame is None:
             return None
         step, others, context, task = _step_of(frame)
@@ -192,7 +221,7 @@ class Sampler:
         if innocent(kind, site.inner) is not None or is_debugged(site.step):
             return None
         return Sample(
-            reading=reading,
+            reading=Reading(self._clock(), lane.cpu() - lane.collected, 0.0, 0.0),
             step=step,
             others=others,
             # Without the frames: they would keep alive what the program has let go of.
@@ -201,6 +230,7 @@ class Sampler:
             task=task,
             allowed=allowed_in(context) or self._allowed(site, site.call),
             span=_span(site),
+            held=max(0.0, self._held - lane.collected),
         )
 
     def _kernel(self, native: int) -> str:

@@ -76,6 +76,9 @@ def _wrap(seam: Seam, original: Any, enter: Enter, leave: Leave) -> Any:
     if isinstance(original, BuiltinFunctionType) and "." not in seam.attribute:
         return MeasuredBuiltin(original, around)
     function = functools.wraps(original)(on_a_socket if seam.attribute in _MESSAGES else around)
+    if getattr(original, "__module__", None) is None:
+        # A method written in C has none: pickled by name, the wrapper is to be found where the method is.
+        function.__module__, function.__qualname__ = seam.module, seam.attribute
     setattr(function, BARE, original)
     return function
 

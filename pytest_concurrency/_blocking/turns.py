@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from .clocks import Reading, ThreadClocks
+    from .methods import Methods
     from .sampler import Sampler
 
     Weigh = Callable[["list[tuple[Any, float]]"], None]
@@ -80,12 +81,14 @@ class Turns:
         weigh: Weigh,
         on_late: Callable[..., None],
         sampler: Sampler,
+        methods: Methods,
     ) -> None:
         self._clocks = clocks
         self._clock = clock
         self._weigh = weigh
         self._on_late = on_late
         self._sampler = sampler
+        self.methods = methods
         self._local = threading.local()
         self._running = 0
         self.seen = 0
@@ -123,7 +126,8 @@ class Turns:
     def _entered(self, backend: str, loop: Any) -> Iterator[Lane]:
         lane = self.enter_run(backend, loop)
         try:
-            yield lane
+            with self.methods.on_this_thread():
+                yield lane
         finally:
             self.leave_run(lane)
 
@@ -201,7 +205,7 @@ class Turns:
         bare = getattr(original, BARE, None)
         if bare is not None:
             original = MethodType(bare, original.__self__)
-        clock = self._clock
+        clock, refresh = self._clock, self.methods.refresh
 
         def select(timeout: float | None = None) -> Any:
             if lane.marked:
@@ -214,6 +218,7 @@ class Turns:
             lane.began = now = clock()
             if now > lane.stale_at:
                 lane.refresh()
+                refresh()
             return events
 
         return select
@@ -278,10 +283,12 @@ class _TrioTurns:
         self._turns = turns
         self._clock = clock
         self._turn: Turn | None = None
+        self._undo = ExitStack()
         self._lane: Lane | None = None
 
     def before_run(self) -> None:
         self._turn = self._turns.here()
+        self._undo.enter_context(self._turns.methods.on_this_thread())
         self._lane = self._turns.enter_run("trio")
         self._lane.began = self._clock()
 
@@ -302,9 +309,11 @@ class _TrioTurns:
             lane.began = now = self._clock()
             if now > lane.stale_at:
                 lane.refresh()
+                self._turns.methods.refresh()
 
     def _finish(self) -> None:
         """The run has ended."""
+        self._undo.close()
         if self._turn is not None and self._lane is not None:
             self._turn.close()
             self._turns.leave_run(self._lane)

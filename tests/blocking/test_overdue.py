@@ -96,12 +96,6 @@ def test_waiting_for_the_gil_is_not_a_lock() -> None:
     assert explained(spent(wall=0.3, others=0.01), [sample(kernel="futex_do_wait")] * 9) == [("lock", 0.29)]
 
 
-def test_a_lock_is_seen_twice() -> None:
-    """Seen once, the thread may have waited for the GIL that the look itself took."""
-    assert explained(spent(wall=0.02), [sample(kernel="futex_do_wait")]) == []
-    assert explained(spent(wall=0.02), [sample(kernel="futex_do_wait")] * 2) == [("lock", 0.02)]
-
-
 def test_no_more_was_waited_than_was_seen() -> None:
     """The rest was taken by the host of a virtual machine: it is on no clock."""
     seen = [sample()] * 18 + [sample(kernel="unix_stream_read_generic")] * 2
