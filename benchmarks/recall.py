@@ -70,14 +70,7 @@ def blockbuster(found: list[str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def aiocop(found: list[str]) -> Iterator[None]:
-    import aiocop as library
-
-    if not getattr(aiocop, "is_set_up", False):
-        aiocop.is_set_up = True  # type: ignore[attr-defined]
-        library.patch_audit_functions()
-        library.start_blocking_io_detection()
-        library.detect_slow_tasks(on_slow_task=lambda event: AIOCOP.append(str(event)))
-        library.activate()
+    # It wants a running loop: set up in the program itself, see `_run`.
     AIOCOP.clear()
     yield
     found += AIOCOP
@@ -124,13 +117,22 @@ def _run(loop: str, program: Callable[[], Any], detector: str, found: list[str])
             await result
 
     async def watched() -> None:
+        if detector == "aiocop":
+            import aiocop as library
+
+            library.patch_audit_functions()
+            library.start_blocking_io_detection()
+            library.detect_slow_tasks(on_slow_task=lambda event: AIOCOP.append(str(event)))
+            library.activate()
+            # What it watches are steps that begin after this.
+            await asyncio.sleep(0)
         if detector != "pyleak":
             await body()
             return
         from pyleak import EventLoopBlockError, no_event_loop_blocking
 
         try:
-            with no_event_loop_blocking(action="raise"):
+            async with no_event_loop_blocking(action="raise"):
                 await body()
         except EventLoopBlockError as error:
             found.append(str(error))
@@ -182,7 +184,8 @@ def child(detector: str, loop: str) -> None:
         from pytest_concurrency._blocking.early import sleep_announced
 
         # As the plugin does when it is loaded.
-        sleep_announced().__enter__()
+        early = sleep_announced()
+        early.__enter__()
     for kind, name, program, _blocks in programs():
         if loop == "trio" and inspect.iscoroutinefunction(program):
             continue
