@@ -22,7 +22,7 @@ from .imports import ImportTimer
 from .kinds import CALLS, instead
 from .loops import LIBRARIES, LOOP_THREADS, running_backend, running_loop, running_task
 from .methods import Methods
-from .overdue import called, explain, written
+from .overdue import called, explain, where, written
 from .policy import Policy, allowed_here, innocent, is_debugged, is_importing
 from .sampler import Sampler
 from .seams import installed
@@ -436,7 +436,7 @@ class Guard:
                     backend=lane.backend,
                     stack=sample.site.stack,
                     task=sample.task,
-                    detail=expression,
+                    detail=(where(samples) if late.kind == "cpu" else "") or expression,
                     allowed=sample.allowed,
                     first=number,
                     last=next_number(),

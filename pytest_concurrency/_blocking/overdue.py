@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -103,6 +105,21 @@ def written(span: tuple[str, int, int, int] | None) -> str:
     file, line, start, stop = span
     text = linecache.getline(file, line).encode()[start:stop].decode(errors="replace")
     return text if len(text) <= 50 else f"{text[:47]}..."
+
+
+def where(samples: Sequence[Sample]) -> str:
+    """Return on which lines the time went, most of it first; empty where one line had it all."""
+    seen = Counter(sample.site.place for sample in samples if not sample.kernel)
+    if len(seen) < 2:
+        return ""
+    shares = [
+        f"{number * 100 // seen.total()} % at {os.path.basename(place.file)}:{place.line}"
+        for place, number in seen.most_common(_MOST_LINES)
+    ]
+    return ", ".join(shares)
+
+
+_MOST_LINES = 3
 
 
 def called(expression: str) -> str:

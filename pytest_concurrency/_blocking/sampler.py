@@ -15,6 +15,7 @@ from .._frames import current_frames
 from .clocks import Reading
 from .frames import locate, module_of
 from .lanes import LATE
+from .methods import PROFILER
 from .overdue import Sample, kernel_kind
 from .policy import allowed_in, innocent, is_debugged
 
@@ -268,7 +269,10 @@ def _step_of(frame: FrameType | None) -> tuple[object, int, Any, str | None]:
                 get_name() if get_name is not None else None,
             )
         if module == "trio._core._run" and name == "unrolled_run":
-            task, batch = _locals_of(each, "task", "batch")
+            known = _locals_of_trio(each)
+            if known is None:
+                break
+            task, batch = known
             return id(task), len(batch or ()), getattr(task, "context", None), getattr(task, "name", None)
         if module == "pytest_concurrency._blocking.turns":
             break
@@ -277,12 +281,23 @@ def _step_of(frame: FrameType | None) -> tuple[object, int, Any, str | None]:
 
 
 def _locals_of(frame: FrameType, *names: str) -> tuple[Any, ...]:
+    """Return variables of a frame that lasts no longer than a step, or only until it goes on."""
     known = frame.f_locals
-    found = tuple(known.get(name) for name in names)
-    if type(known) is dict and sys.version_info < (3, 13):
+    return tuple(known.get(name) for name in names)
+
+
+def _locals_of_trio(frame: FrameType) -> tuple[Any, Any] | None:
+    """Return the task and the batch of trio's own frame, None where they must not be asked for."""
+    if sys.version_info >= (3, 13):
+        task, batch = _locals_of(frame, "task", "batch")
+        return task, batch
+    with PROFILER.lock:
+        if PROFILER.was_used:
+            return None
+        task, batch = _locals_of(frame, "task", "batch")
         # A copy that the frame keeps: nothing of the program's may live longer for having been looked at.
-        known.clear()
-    return found
+        frame.f_locals.clear()
+    return task, batch
 
 
 def _span(site: Site) -> tuple[str, int, int, int] | None:
