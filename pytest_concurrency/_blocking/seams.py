@@ -51,7 +51,7 @@ def _wrap(seam: Seam, original: Any, enter: Enter, leave: Leave) -> Any:
 
     def around(*args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
-        if get_ident() not in LOOP_THREADS:
+        if not LOOP_THREADS or get_ident() not in LOOP_THREADS:
             return original(*args, **kwargs)
         try:
             detail = can_wait(*args, **kwargs)
@@ -69,7 +69,7 @@ def _wrap(seam: Seam, original: Any, enter: Enter, leave: Leave) -> Any:
     def on_a_socket(self: Any, *args: Any) -> Any:
         __tracebackhide__ = True
         # The way of every message of every loop: those do not wait.
-        if get_ident() not in LOOP_THREADS or self.gettimeout() == 0:
+        if not LOOP_THREADS or get_ident() not in LOOP_THREADS or self.gettimeout() == 0:
             return original(self, *args)
         return around(self, *args)
 
@@ -92,6 +92,6 @@ class MeasuredBuiltin(BuiltinSeam):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
-        if get_ident() not in LOOP_THREADS:
+        if not LOOP_THREADS or get_ident() not in LOOP_THREADS:
             return self.__wrapped__(*args, **kwargs)
         return self.__call(*args, **kwargs)
