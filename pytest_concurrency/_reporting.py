@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ._errors import ConcurrencyError, LeakError
-from ._judge.blocking import counts
+from ._judge.blocking import seen
 from ._session import Judged
 from ._settings import report_suffix
 from ._show import chrome_trace, html, json, junit, lanes, sarif
@@ -35,7 +35,7 @@ def attach(report: pytest.TestReport, session: Session, settings: Settings, root
     """
     verdicts = [{"marker": judged.marker, "held": judged.held, "message": judged.message} for judged in session.judged]
     trace = session.trace()
-    blocks = [block for block in trace.blocks if counts(block, session.blocking)]
+    blocks = seen(trace.blocks, session.blocking)
     entry = json.test_entry(trace, blocks, verdicts, root)
     entry["seconds"] = session.seconds()
     if settings.html or any(report_suffix(path) in _PICTURES for path in settings.reports):

@@ -165,6 +165,8 @@ def _file_events() -> dict[str, Event]:
     shutil = [f"shutil.{name}" for name in ("copyfile", "copytree", "move", "rmtree", "make_archive", "unpack_archive")]
     for name in (*shutil, "glob.glob", "tempfile.mkstemp", "tempfile.mkdtemp"):
         events[name] = Event("file", name, _first)
+    # A number below zero means memory that no file stands behind.
+    events["mmap.__new__"] = Event("file", "mmap.mmap", lambda args: "" if args[0] >= 0 else None)
     events["open"] = Event("file", "open", _opened)
     return events
 

@@ -6,7 +6,9 @@ machine's doing and is never held against anybody.
 
 from __future__ import annotations
 
+import _thread
 import contextlib
+import itertools
 import os
 from time import perf_counter, process_time, thread_time
 from typing import TYPE_CHECKING, NamedTuple
@@ -38,6 +40,9 @@ class Reading(NamedTuple):
     """Spent ready to run, while no processor was free."""
     process: float = 0.0
     """What all threads of the process spent computing."""
+    sleeps: float = 0
+    """How often the thread went to sleep of its own accord. A thread that never did was not blocked, whatever its
+    clocks say: a virtual machine's host takes time away that the kernel counts nowhere."""
 
 
 class Spent(NamedTuple):
@@ -48,6 +53,8 @@ class Spent(NamedTuple):
     user: float
     queued: float
     process: float = 0.0
+    sleeps: float = 1
+    """How often the thread went to sleep of its own accord; not 0 where nobody can say."""
 
     @property
     def others(self) -> float:
@@ -57,22 +64,36 @@ class Spent(NamedTuple):
     @property
     def own(self) -> float:
         """Seconds that the thread is answerable for: all but the wait for a processor."""
-        return max(0.0, self.wall - self.queued)
+        return self.cpu + self.blocked
 
     @property
     def blocked(self) -> float:
         """Seconds in which the thread neither computed nor wanted to."""
-        return max(0.0, self.wall - self.cpu - self.queued)
+        return max(0.0, self.wall - self.cpu - self.queued) if self.sleeps else 0.0
+
+    @property
+    def waited(self) -> float:
+        """Seconds blocked by something else than the GIL, as far as that can be told."""
+        return max(0.0, self.blocked - self.others)
 
     @property
     def outside(self) -> float:
         """Seconds spent blocked or in the kernel: what input and output cost."""
-        return max(0.0, self.wall - self.user - self.queued)
+        return max(0.0, self.cpu - self.user) + self.blocked
 
 
 def between(earlier: Reading, later: Reading) -> Spent:
     """Return what happened from *earlier* to *later*, two readings of the same thread."""
-    return Spent(*(b - a for a, b in zip(earlier, later, strict=True)))
+    return Spent._make(b - a for a, b in zip(earlier, later, strict=True))
+
+
+def _counts_sleeps() -> bool:
+    """Tell whether the system counts how often a thread went to sleep: not all that have the field fill it in."""
+    if not resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw:
+        pause = _thread.allocate_lock()
+        pause.acquire()
+        pause.acquire(timeout=0.001)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw > 0
 
 
 class ThreadClocks:
@@ -82,6 +103,10 @@ class ThreadClocks:
         self._clock = clock
         self._local = thread_local()
         self._thread_usage = getattr(resource, "RUSAGE_THREAD", None)
+        # Where the system does not count them, there may always have been one.
+        self._unknown = itertools.count()
+        if self._thread_usage is not None and not _counts_sleeps():
+            self._thread_usage = None
 
     @property
     def knows_the_queue(self) -> bool:
@@ -91,17 +116,33 @@ class ThreadClocks:
     def read(self) -> Reading:
         """Return the clocks of this thread now."""
         cpu = thread_time()
-        user = resource.getrusage(self._thread_usage).ru_utime if self._thread_usage is not None else cpu
-        return Reading(self._clock(), cpu, user, self._queued(), process_time())
+        if self._thread_usage is None:
+            return Reading(self._clock(), cpu, cpu, self._queued(), process_time(), next(self._unknown))
+        usage = resource.getrusage(self._thread_usage)
+        return Reading(self._clock(), cpu, usage.ru_utime, self._queued(), process_time(), usage.ru_nvcsw)
+
+    def sleeps(self) -> int:
+        """Return how often this thread went to sleep of its own accord, 0 where that is not known."""
+        return resource.getrusage(self._thread_usage).ru_nvcsw if self._thread_usage is not None else 0
+
+    def recent(self, age: float) -> Reading:
+        """Return the clocks of this thread, as they were at most *age* seconds ago."""
+        known: Reading | None = getattr(self._local, "recent", None)
+        if known is None or self._clock() - known.wall > age:
+            known = self._local.recent = self.read()
+        return known
 
     def read_of(self, native_id: int) -> Reading | None:
         """Return the clocks of another thread now, None where the system does not show them."""
         try:
             with open(f"/proc/self/task/{native_id}/schedstat", "rb") as file:
                 cpu, queued = (int(part) / 1e9 for part in file.read(96).split()[:2])
-        except (OSError, ValueError):
+            with open(f"/proc/self/task/{native_id}/status", "rb") as file:
+                sleeps = int(file.read().partition(b"\nvoluntary_ctxt_switches:")[2].split(None, 1)[0])
+        except (OSError, ValueError, IndexError):
             return None
-        return Reading(self._clock(), cpu, cpu, queued, process_time())
+        # It may be asleep at this moment, which has been counted already.
+        return Reading(self._clock(), cpu, cpu, queued, process_time(), sleeps - 1)
 
     def _queued(self) -> float:
         file = self._queue_file()

@@ -7,6 +7,7 @@ until somebody listens.
 
 from __future__ import annotations
 
+import operator
 import sys
 import time
 from contextlib import contextmanager
@@ -55,9 +56,13 @@ class BuiltinSeam:
     def __repr__(self) -> str:
         return repr(self.__wrapped__)
 
-    def __reduce__(self) -> str:
-        # By name: another process finds the original there.
-        return self.__name__
+    def __reduce__(self) -> Any:
+        # By name, and nothing of ours in it: another process, which may not know us, finds the original there.
+        home = sys.modules.get(getattr(self, "__module__", None) or "")
+        if getattr(home, self.__name__, None) is self:
+            return self.__name__
+        # It is known under another module's name than its own: `os.stat` is `posix.stat`.
+        return operator.getitem, ((self.__wrapped__,), 0)
 
     def __copy__(self) -> BuiltinSeam:
         return self

@@ -17,10 +17,12 @@ from . import audit
 from .clocks import ThreadClocks, between
 from .early import sleep_announced
 from .frames import Site, locate, started_at
+from .garbage import collections_told_apart
 from .imports import ImportTimer
 from .kinds import CALLS, instead
 from .loops import LIBRARIES, LOOP_THREADS, is_cooperative, running_backend, running_loop, running_task
-from .overdue import called, explain
+from .methods import Methods
+from .overdue import called, explain, where, written
 from .policy import Policy, allowed_here, innocent, is_debugged, is_importing
 from .sampler import Sampler
 from .seams import installed
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from .._settings import Blocking
     from .clocks import Reading, Spent
     from .lanes import Lane
+    from .methods import Method
     from .overdue import Sample
     from .waits import Seam
 
@@ -42,6 +45,9 @@ WEIGHED = frozenset({"file"})
 _BUILT_ON_OTHERS = frozenset({"queue", "join", "input", "database"})
 _UNSEEN = 0.001
 """Seconds below which a weighed call is not worth a word, unless its kind was asked for by name."""
+
+_LEAST_IMPORT = 0.005
+"""Seconds below which an import is not worth a word, even where the kind was asked for by name: it happens once."""
 
 _guards: list[Guard] = []
 """Those in force, the innermost last: a pytest run inside a pytest run has its own."""
@@ -69,9 +75,8 @@ class _Glance:
     kind: str
     name: str
     detail: str
-    start: float
+    begun: Reading
     least: float = _UNSEEN
-    reading: Reading | None = None
 
 
 class Guard:
@@ -87,7 +92,8 @@ class Guard:
         self._clock = clock
         self._clocks = ThreadClocks(clock)
         self._sampler = Sampler(self._clocks, clock, self._may, self._fail)
-        self._turns = Turns(self._clocks, clock, self._weigh, self._late, self._sampler)
+        self._methods = Methods(self._method, self._method_over, clock)
+        self._turns = Turns(self._clocks, clock, self._weigh, self._late, self._sampler, self._methods)
         self._imports = ImportTimer()
         self._local = thread_local()
         self._undo = ExitStack()
@@ -136,6 +142,7 @@ class Guard:
         self._active = False
         self._imports.stop()
         self._sampler.stop()
+        self._methods.stop()
         self._undo.close()
         audit.listen(None)
         if _guards:
@@ -166,6 +173,7 @@ class Guard:
         self._armed = True
         try:
             self._undo.enter_context(self._turns.watch())
+            self._undo.enter_context(collections_told_apart(self._sampler, self._safely))
             for seam in SEAMS:
                 self._undo.enter_context(when_imported(seam.module, partial(self._put_in, seam)))
         except Exception as error:
@@ -187,6 +195,18 @@ class Guard:
                     self._fail(RuntimeError("this Python does not tell of time.sleep as expected"))
                     return
             audit.listen(self._audited if self._active else None)
+        self._methods.switch(
+            files=self._active and self._every_file, database=self._active and self._is_asked("database")
+        )
+
+    @property
+    def _every_file(self) -> bool:
+        """Whether files are of interest that are read in microseconds."""
+        blocking = self._policy.blocking
+        return self._observe or bool(WEIGHED & (blocking.kinds - blocking.past_threshold))
+
+    def _is_asked(self, kind: str) -> bool:
+        return self._observe or kind in self._policy.blocking.kinds
 
     def _fail(self, error: BaseException) -> None:
         # Our own mistake must not become the user's: from here on nothing is watched, and that is said.
@@ -242,14 +262,19 @@ class Guard:
         # A wrapped call inside a wrapped call is part of it.
         if not self._active or backend is None or getattr(self._local, "inside", False):
             return None
-        if kind in WEIGHED and self._imports.importing:
+        if kind in (*WEIGHED, "import") and self._imports.importing:
             return None
         if backend == "gevent" and is_cooperative(name):
             return None
-        if isinstance(detail, Maybe) or (kind in WEIGHED and kind in self._policy.blocking.past_threshold):
+        kind = getattr(detail, "kind", kind)
+        if self._turns.weighing:
+            self._safely(self._turns.pause)
+        if kind == "import":
+            self._imports.enter()
+            return _Glance(kind, name, detail, self._clocks.read(), _LEAST_IMPORT)
+        if isinstance(detail, Maybe) or (kind in WEIGHED and not self._every_file):
             self._local.inside = True
-            reading = self._clocks.read() if kind in WEIGHED else None
-            return _Glance(kind, name, detail, self._clock(), getattr(detail, "least", _UNSEEN), reading)
+            return _Glance(kind, name, detail, self._clocks.read(), getattr(detail, "least", _UNSEEN))
         # This method and the wrapper that called it are not the caller; a builtin's wrapper is two.
         call = self._begun(kind, name, detail, backend, sys._getframe(1).f_back)
         if call is not None:
@@ -258,22 +283,43 @@ class Guard:
         return call
 
     def _leave(self, call: _Call | _Glance) -> None:
-        self._local.inside = False
-        seconds = self._clock() - call.start
+        if call.kind == "import":
+            self._imports.leave()
+        else:
+            self._local.inside = False
         if isinstance(call, _Call):
+            seconds = self._clock() - call.start
             if call.kind in WEIGHED:
                 self._safely(lambda: self._turns.here().add(call, seconds))
             else:
                 self._safely(lambda: self._report(call, seconds))
-        elif seconds >= call.least and (backend := running_backend()) is not None:
+            return
+        spent = between(call.begun, self._clocks.read())
+        # Not by wall time: whoever was kept from running, by the machine or by the GIL, did not wait for this call.
+        seconds = _weight(call.kind, spent)
+        if seconds >= call.least and (backend := running_backend()) is not None:
             seen = self._begun(call.kind, call.name, call.detail, backend, sys._getframe(1).f_back)
             if seen is not None:
-                seen = replace(seen, start=call.start)
-                if call.reading is not None:
-                    outside = between(call.reading, self._clocks.read()).outside
-                    self._safely(lambda: self._turns.here().add(seen, outside))
+                seen = replace(seen, start=call.begun.wall)
+                if call.kind in WEIGHED:
+                    self._safely(lambda: self._turns.here().add(seen, seconds))
                 else:
                     self._safely(lambda: self._report(seen, seconds))
+
+    def _method(self, method: Method, frame: FrameType) -> None:
+        """Hear of a method of a type written in C, in the place of which an exception may be raised."""
+        __tracebackhide__ = True
+        backend = running_backend()
+        if not self._active or backend is None or getattr(self._local, "inside", False) or self._imports.importing:
+            return
+        call = self._begun(method.kind, method.call, method.detail, backend, frame)
+        if call is not None:
+            self._stop_if_asked(call)
+            self._safely(partial(self._turns.mark, call, running_loop() if backend != "trio" else None))
+
+    def _method_over(self) -> None:
+        if self._turns.weighing:
+            self._safely(self._turns.pause)
 
     def _begun(self, kind: str, name: str, detail: str, backend: str, frame: FrameType | None) -> _Call | None:
         try:
@@ -286,7 +332,9 @@ class Guard:
         self._imports.time(partial(self._imported, call, self._clocks.read()))
 
     def _imported(self, call: _Call, begun: Any) -> None:
-        self._safely(lambda: self._report(call, between(begun, self._clocks.read()).own))
+        seconds = between(begun, self._clocks.read()).own
+        if seconds >= _LEAST_IMPORT:
+            self._safely(lambda: self._report(call, seconds))
 
     def _weigh(self, weighed: list[tuple[_Call, float]]) -> None:
         self._safely(partial(self._report_weighed, weighed))
@@ -347,7 +395,7 @@ class Guard:
             first, seconds = sums.get(key, (call, 0.0))
             sums[key] = (first, seconds + spent)
         for call, seconds in sums.values():
-            if seconds >= _UNSEEN or call.kind not in past:
+            if seconds >= _UNSEEN or call.kind not in past or self._observe:
                 self._report(call, seconds)
 
     def _report(self, call: _Call, seconds: float | None) -> None:
@@ -393,16 +441,17 @@ class Guard:
         ):
             sample = late.sample
             number = next_number()
+            expression = written(sample.span)
             self.on_block(
                 Block(
                     kind=late.kind,
-                    call=sample.site.call or called(sample.expression) or sample.site.place.function,
+                    call=sample.site.call or called(expression) or sample.site.place.function,
                     place=sample.site.place,
                     seconds=late.seconds,
                     backend=lane.backend,
                     stack=sample.site.stack,
                     task=sample.task,
-                    detail=sample.expression,
+                    detail=(where(samples) if late.kind == "cpu" else "") or expression,
                     allowed=sample.allowed,
                     first=number,
                     last=next_number(),
@@ -421,6 +470,12 @@ class Guard:
             self._fail(error)
         finally:
             self._local.busy = busy
+
+
+def _weight(kind: str, spent: Spent) -> float:
+    if kind == "import":
+        return spent.own
+    return spent.outside if kind in WEIGHED else spent.waited
 
 
 def _raise(call: _Call) -> NoReturn:

@@ -37,6 +37,14 @@ class ImportTimer:
         """Whether an import that is being timed runs on this thread."""
         return getattr(self._local, "depth", 0) > 0
 
+    def enter(self) -> None:
+        """An import that is being timed begins on this thread."""
+        self._local.depth = getattr(self._local, "depth", 0) + 1
+
+    def leave(self) -> None:
+        """It has ended."""
+        self._local.depth -= 1
+
     def time(self, ended: Callable[[], None]) -> None:
         """Call *ended* when the import that this thread has announced is over."""
         if self._original is None or self._importlib._find_and_load_unlocked is not self._original:
@@ -57,10 +65,10 @@ class ImportTimer:
         if ended is None:
             # Another thread came by in between.
             return _nothing
-        self._local.depth = getattr(self._local, "depth", 0) + 1
+        self.enter()
 
         def over() -> None:
-            self._local.depth -= 1
+            self.leave()
             ended()
 
         return over

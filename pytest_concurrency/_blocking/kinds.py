@@ -175,7 +175,10 @@ _ROWS: tuple[tuple[str, str, str], ...] = (
     ("database", "", "sqlite3.connect psycopg2.connect psycopg.Connection.connect"),
     ("database", "", "pymysql.connections.Connection.connect redis.client.Redis.execute_command"),
     ("input", "", "builtins.input getpass.getpass"),
-    ("import", "", "import importlib.import_module"),
+    ("import", "", "import importlib.import_module importlib.reload"),
+    ("file", "ssl.", "create_default_context SSLContext.load_verify_locations SSLContext.load_cert_chain"),
+    ("file", "ssl.", "SSLContext.load_default_certs SSLContext.set_default_verify_paths"),
+    ("file", "json.", "load dump"),
     ("file", "", "open glob.glob glob.iglob zipfile.ZipFile tarfile.open"),
     ("file", "os.", "open listdir scandir walk fwalk mkdir makedirs rmdir remove unlink rename replace link symlink"),
     (

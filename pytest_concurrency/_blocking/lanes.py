@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from .._originals import get_ident
@@ -24,8 +26,9 @@ class Lane:
     """One thread while a loop runs on it. Written by that thread, read by the sampler."""
 
     __slots__ = (
-        *("_clocks", "_on_late", "backend", "began", "closed", "in_thread", "known", "known_open", "last", "marked"),
-        *("loop", "native", "paused", "reading", "running", "samples", "thread", "wake"),
+        *("_clocks", "_cpu_clock", "_on_late", "backend", "began", "closed", "in_thread", "known", "known_open"),
+        *("last", "loop", "marked", "native", "paused", "reading", "running", "samples", "seen_cpu", "thread", "wake"),
+        *("collected", "collecting", "stale_at"),
     )
 
     def __init__(self, backend: str, loop: Any, clocks: ThreadClocks, on_late: Callable[..., None]) -> None:
@@ -33,9 +36,14 @@ class Lane:
         self.loop = loop
         self.thread = get_ident()
         self.native = threading.get_native_id()
+        self._cpu_clock = time.pthread_getcpuclockid(self.thread) if sys.platform != "win32" else None
+        self.seen_cpu = self.cpu()
+        """What the thread had computed when the sampler last looked at a loop that does not tell of its turns."""
         self.began = 0.0
         """When the present turn began; 0 while the loop waits for something to do."""
-        self.reading: Reading = clocks.read()
+        self.reading: Reading = clocks.recent(STALE)
+        self.stale_at = self.reading.wall + STALE
+        """When `reading` is too old to stand for the beginning of a turn."""
         self.samples: list[Sample] = []
         self.marked = False
         """Something happened in this turn: it is to be ended with `end`, and not by setting `began` to 0 alone."""
@@ -53,12 +61,21 @@ class Lane:
         """Starts the sampler again, where a fork has ended it."""
         self.paused = 0
         """Of a hub: how many looks have found the thread outside any greenlet, in the middle of a turn."""
+        self.collecting = 0.0
+        """What the thread had computed when the garbage collection began that it is in; 0 where it is in none."""
+        self.collected = 0.0
+        """Seconds of this turn that the interpreter spent on collections of its own."""
         self._clocks = clocks
         self._on_late = on_late
 
+    def cpu(self) -> float:
+        """Return what the thread has computed so far, asked by whichever thread, without letting go of the GIL."""
+        return time.clock_gettime(self._cpu_clock) if sys.platform != "win32" and self._cpu_clock is not None else 0.0
+
     def refresh(self) -> None:
         """Read the kernel's clocks: the reading that stands for the turn's beginning is too old."""
-        self.reading = self._clocks.read()
+        self.reading = self._clocks.recent(STALE)
+        self.stale_at = self.reading.wall + STALE
         if self.wake is not None:
             self.wake()
 
@@ -75,8 +92,11 @@ class Lane:
         closed, self.closed = self.closed, None
         known, known_open = self.known, self.known_open
         self.known, self.known_open = 0.0, False
+        collected, self.collected = self.collected, 0.0
         if samples and began and now - began >= LATE:
             spent = between(self.reading, closed or self._clocks.read())
+            if collected:
+                spent = spent._replace(wall=spent.wall - collected, cpu=spent.cpu - collected)
             self._on_late(self, spent, samples, known, known_open)
 
     def account(self, seconds: float | None) -> None:

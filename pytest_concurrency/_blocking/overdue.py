@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -52,12 +54,14 @@ class Sample:
     others: int
     """How many more steps were to be run in this turn."""
     site: Site
-    expression: str
-    """What the user's line was evaluating, as it is written there."""
     kernel: str
     """What the thread was in, asked of the kernel; empty while it computes."""
     task: str | None
     allowed: str | None
+    span: tuple[str, int, int, int] | None = None
+    """What the user's line was evaluating: file, line, first and last column."""
+    held: float = 0.0
+    """Seconds before this instant in which the GIL was not to be had: all that time was one step's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,32 @@ def explain(
     return found
 
 
+def written(span: tuple[str, int, int, int] | None) -> str:
+    """Return the text of *span*, shortened; empty where the source is not at hand."""
+    if span is None:
+        return ""
+    import linecache
+
+    file, line, start, stop = span
+    text = linecache.getline(file, line).encode()[start:stop].decode(errors="replace")
+    return text if len(text) <= 50 else f"{text[:47]}..."
+
+
+def where(samples: Sequence[Sample]) -> str:
+    """Return on which lines the time went, most of it first; empty where one line had it all."""
+    seen = Counter(sample.site.place for sample in samples if not sample.kernel)
+    if len(seen) < 2:
+        return ""
+    shares = [
+        f"{number * 100 // seen.total()} % at {os.path.basename(place.file)}:{place.line}"
+        for place, number in seen.most_common(_MOST_LINES)
+    ]
+    return ", ".join(shares)
+
+
+_MOST_LINES = 3
+
+
 def called(expression: str) -> str:
     """Return what *expression* calls, without the arguments: `lock.acquire` of `lock.acquire(timeout=1)`."""
     if not expression.endswith(")"):
@@ -122,6 +152,9 @@ def _computed(spent: Spent, samples: Sequence[Sample], named: float, threshold: 
     else:
         # Many short steps make a long turn, and nobody is to blame: only what one step did between two looks counts.
         cpu, step = max((_within(samples, sample.step) for sample in samples), key=lambda pair: pair[0])
+        keeper = max(samples, key=lambda sample: sample.held)
+        if keeper.held > cpu:
+            cpu, step = min(keeper.held, spent.cpu), [keeper]
     busy = [sample for sample in step if not sample.kernel]
     if cpu < threshold or not step:
         return None
@@ -140,7 +173,8 @@ def _waited(spent: Spent, samples: Sequence[Sample], named: float, threshold: fl
     asleep = [sample for sample in samples if sample.kernel]
     if not asleep:
         return []
-    blocked = spent.blocked - named
+    # No more than what was seen of it: a virtual machine's host takes time that no clock in it accounts for.
+    blocked = min(spent.blocked, spent.wall * (len(asleep) + 1) / len(samples)) - named
     found = []
     for kind in dict.fromkeys(kernel_kind(sample.kernel) for sample in asleep):
         own = [sample for sample in asleep if kernel_kind(sample.kernel) == kind]

@@ -7,12 +7,15 @@ import sys
 import threading
 import weakref
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from .._frames import current_frames
 from .._originals import RLock, allocate_lock, get_ident, start_new_thread
+from .clocks import Reading
 from .frames import locate, module_of
 from .lanes import LATE
+from .methods import PROFILER
 from .overdue import Sample, kernel_kind
 from .policy import allowed_in, allowed_under, innocent, is_debugged
 
@@ -56,6 +59,7 @@ class Sampler:
         self._stop: Any = None
         self._ended: Any = None
         self._native = 0
+        self._held = 0.0
         self._lock = RLock()
         self.failed = False
 
@@ -136,16 +140,24 @@ class Sampler:
     def _run(self, stop: Any, ended: Any) -> None:
         quiet = 0
         self._native = threading.get_native_id()
+        sleeps = 0
         try:
-            while not stop.acquire(timeout=_EVERY):
-                lanes = tuple(self._lanes.values())
-                quiet = 0 if lanes else quiet + 1
+            while True:
+                # A thread that waits for the GIL asks for it once in each switch interval, and sleeps in between. That
+                # tells how long it was not to be had, on a busy machine too, and without letting go of it.
+                slept = self._clocks.sleeps() - sleeps
+                self._held = max(0, slept - 1) * sys.getswitchinterval()
+                # At once: the thread may have been started just before a call that keeps the GIL, and get it only now.
+                self._look(tuple(self._lanes.values()))
+                sleeps = self._clocks.sleeps()
+                if stop.acquire(timeout=_EVERY):
+                    break
+                quiet = 0 if self._lanes else quiet + 1
                 if quiet > _LINGER:
                     with self._lock:
                         if self._stop is stop and not self._lanes:
                             self._stop = None
                             return
-                self._look(lanes)
         except Exception as error:
             self.failed = True
             self._stop = None
@@ -154,22 +166,14 @@ class Sampler:
             ended.release()
 
     def _look(self, lanes: tuple[Lane, ...]) -> None:
-        frames: dict[int, FrameType] | None = None
         for lane in lanes:
-            if lane.backend == "uvloop" and not lane.began:
-                frames = frames or current_frames()
-                self._knock(lane, frames.get(lane.thread))
-                continue
             if lane.in_thread is not None and not self._is_in_turn(lane):
                 continue
             began = lane.began
-            if began and self._clock() - began >= LATE and len(lane.samples) < _MOST:
-                frames = frames or current_frames()
-                sample = self._sample(lane, frames.get(lane.thread))
-                # Still the same turn: what was seen belongs to it.
-                if sample is not None and lane.began == began:
-                    lane.add(sample)
-        del frames
+            if lane.backend == "uvloop" and not began:
+                self._knock(lane)
+            elif began and self._clock() - began >= LATE and len(lane.samples) < _MOST:
+                self._sample_of(lane, began)
 
     def _is_in_turn(self, lane: Lane) -> bool:
         """Tell whether a hub's thread runs a greenlet, as far as is known: its own affairs are no part of a turn."""
@@ -193,22 +197,62 @@ class Sampler:
                 lane.reading, lane.began = reading, reading.wall
         return True
 
-    def _knock(self, lane: Lane, frame: FrameType | None) -> None:
+    def _knock(self, lane: Lane) -> None:
         """Begin a turn of a loop that does not tell: it ends when the loop comes round to our callback."""
-        if frame is None or module_of(frame) == "pytest_concurrency._blocking.turns":
+        before, lane.seen_cpu = lane.seen_cpu, lane.cpu()
+        if not _is_in_python(lane.thread):
             return
+        # A call that kept the GIL left us no chance to knock: the turn began at least so long ago.
+        missed = min(self._held, lane.seen_cpu - before)
+        sample = self._seen(lane, self._frame(lane)) if missed >= LATE else None
         reading = self._clocks.read_of(lane.native)
         if reading is None:
             return
-        lane.reading = reading
-        lane.samples.clear()
-        lane.began = reading.wall
+        if sample is None:
+            missed = 0.0
+        lane.reading = reading._replace(
+            wall=reading.wall - missed, cpu=reading.cpu - missed, user=reading.user - missed
+        )
+        lane.samples = [sample] if sample is not None else []
+        lane.began = lane.reading.wall
         try:
             lane.loop.call_soon_threadsafe(lambda: lane.end(self._clock()))
         except RuntimeError:
             lane.began = 0.0
 
-    def _sample(self, lane: Lane, frame: FrameType | None) -> Sample | None:
+    def _sample_of(self, lane: Lane, began: float) -> None:
+        # First what can be seen without letting go of the GIL: a call that kept it has just ended, and so will its turn
+        # as soon as we let go.
+        samples = lane.samples
+        sample = self._seen(lane, self._frame(lane))
+        # Still the same turn: what was seen belongs to it.
+        if sample is None or lane.began != began:
+            return
+        lane.add(sample)
+        kernel = self._kernel(lane.native)
+        if not kernel or lane.began != began:
+            return
+        closer = self._seen(lane, self._frame(lane), kernel)
+        if closer is not None:
+            samples[-1:] = [replace(closer, step=sample.step)]
+        else:
+            samples.pop()
+
+    def _frame(self, lane: Lane) -> FrameType | None:
+        """Return where the thread of *lane* is, to be let go of before the GIL is.
+
+        What a frame refers to would else outlive its last use in the program, by as long as a garbage collection takes.
+        """
+        # Whatever runs in a collection was called by the collector.
+        return None if lane.collecting else current_frames().get(lane.thread)
+
+    def see(self, lane: Lane, frame: FrameType) -> None:
+        """Put down that the thread of *lane*, which asks for it, is in *frame*."""
+        sample = self._seen(lane, frame)
+        if sample is not None and lane.began and len(lane.samples) < _MOST:
+            lane.add(sample)
+
+    def _seen(self, lane: Lane, frame: FrameType | None, kernel: str = "") -> Sample | None:
         if frame is None:
             return None
         step, others, context, task = _step_of(frame)
@@ -219,28 +263,23 @@ class Sampler:
             lane.last = running = lane.running(lane.last)
             # Nobody that is known: then no two looks have seen the same.
             step, task = (running, getattr(running(), "name", None)) if running is not None else (object(), None)
-        kernel = self._kernel(lane.native)
-        reading = self._clocks.read_of(lane.native) or self._clocks.read()._replace(cpu=0.0, queued=0.0)
         site = locate(frame, "")
         if site is None or not site.step:
             return None
         kind = kernel_kind(kernel) or "cpu"
         if innocent(kind, site.inner) is not None or is_debugged(site.step):
             return None
-        expression, allowed = (
-            _expression(site),
-            allowed_in(context) or allowed_under(frame) or self._allowed(site, site.call),
-        )
         return Sample(
-            reading=reading,
+            reading=Reading(self._clock(), lane.cpu() - lane.collected, 0.0, 0.0),
             step=step,
             others=others,
             # Without the frames: they would keep alive what the program has let go of.
             site=replace(site, inner=(), step=()),
-            expression=expression,
             kernel=kernel,
             task=task,
-            allowed=allowed,
+            allowed=allowed_in(context) or allowed_under(frame) or self._allowed(site, site.call),
+            span=_span(site),
+            held=max(0.0, self._held - lane.collected),
         )
 
     def _kernel(self, native: int) -> str:
@@ -250,6 +289,12 @@ class Sampler:
         except OSError:
             return ""
         return "" if name == "0" else name
+
+
+def _is_in_python(thread: int) -> bool:
+    """Tell whether *thread*, on which a loop in C runs, is in code that the loop called."""
+    frame = current_frames().get(thread)
+    return frame is not None and module_of(frame) != "pytest_concurrency._blocking.turns"
 
 
 def _step_of(frame: FrameType | None) -> tuple[object, int, Any, str | None]:
@@ -272,7 +317,10 @@ def _step_of(frame: FrameType | None) -> tuple[object, int, Any, str | None]:
                 get_name() if get_name is not None else None,
             )
         if module == "trio._core._run" and name == "unrolled_run":
-            task, batch = _locals_of(each, "task", "batch")
+            known = _locals_of_trio(each)
+            if known is None:
+                break
+            task, batch = known
             return id(task), len(batch or ()), getattr(task, "context", None), getattr(task, "name", None)
         if module == "pytest_concurrency._blocking.turns":
             break
@@ -281,27 +329,35 @@ def _step_of(frame: FrameType | None) -> tuple[object, int, Any, str | None]:
 
 
 def _locals_of(frame: FrameType, *names: str) -> tuple[Any, ...]:
+    """Return variables of a frame that lasts no longer than a step, or only until it goes on."""
     known = frame.f_locals
-    found = tuple(known.get(name) for name in names)
-    if type(known) is dict and sys.version_info < (3, 13):
+    return tuple(known.get(name) for name in names)
+
+
+def _locals_of_trio(frame: FrameType) -> tuple[Any, Any] | None:
+    """Return the task and the batch of trio's own frame, None where they must not be asked for."""
+    if sys.version_info >= (3, 13):
+        task, batch = _locals_of(frame, "task", "batch")
+        return task, batch
+    with PROFILER.lock:
+        if PROFILER.was_used:
+            return None
+        task, batch = _locals_of(frame, "task", "batch")
         # A copy that the frame keeps: nothing of the program's may live longer for having been looked at.
-        known.clear()
-    return found
+        frame.f_locals.clear()
+    return task, batch
 
 
-def _expression(site: Site) -> str:
-    """Return the call that the user's line was in, as it is written there."""
+def _span(site: Site) -> tuple[str, int, int, int] | None:
+    """Return where the call that the user's line was in is written."""
     frame = next((each for each in site.step if each.f_code.co_filename == site.place.file), None)
     if frame is None or frame.f_lasti < 0:
-        return ""
-    positions = list(frame.f_code.co_positions())
-    line, end, start, stop = positions[min(frame.f_lasti // 2, len(positions) - 1)]
+        return None
+    position = next(islice(frame.f_code.co_positions(), frame.f_lasti // 2, None), None)
+    line, end, start, stop = position or (None,) * 4
     if line is None or line != end or start is None or stop is None:
-        return ""
-    import linecache
-
-    text = linecache.getline(frame.f_code.co_filename, line).encode()[start:stop].decode(errors="replace")
-    return text if len(text) <= 50 else f"{text[:47]}..."
+        return None
+    return frame.f_code.co_filename, line, start, stop
 
 
 def _before_fork() -> None:

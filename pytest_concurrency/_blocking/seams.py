@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 BARE = "__pytest_concurrency_bare__"
 """The attribute of a wrapper that holds what it wraps: a loop's own calls go past us."""
 
+_MESSAGES = frozenset(
+    f"socket.{name}" for name in ("recv", "recvfrom", "recvmsg", "send", "sendall", "sendto", "sendmsg")
+)
+"""Methods of sockets that take no arguments by name."""
+
 
 @contextlib.contextmanager
 def installed(seam: Seam, enter: Enter, leave: Leave) -> Iterator[None]:
@@ -46,7 +51,7 @@ def _wrap(seam: Seam, original: Any, enter: Enter, leave: Leave) -> Any:
 
     def around(*args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
-        if get_ident() not in LOOP_THREADS:
+        if not LOOP_THREADS or get_ident() not in LOOP_THREADS:
             return original(*args, **kwargs)
         try:
             detail = can_wait(*args, **kwargs)
@@ -61,9 +66,19 @@ def _wrap(seam: Seam, original: Any, enter: Enter, leave: Leave) -> Any:
         finally:
             leave(token)
 
+    def on_a_socket(self: Any, *args: Any) -> Any:
+        __tracebackhide__ = True
+        # The way of every message of every loop: those do not wait.
+        if not LOOP_THREADS or get_ident() not in LOOP_THREADS or self.gettimeout() == 0:
+            return original(self, *args)
+        return around(self, *args)
+
     if isinstance(original, BuiltinFunctionType) and "." not in seam.attribute:
         return MeasuredBuiltin(original, around)
-    function = functools.wraps(original)(around)
+    function = functools.wraps(original)(on_a_socket if seam.attribute in _MESSAGES else around)
+    if getattr(original, "__module__", None) is None:
+        # A method written in C has none: pickled by name, the wrapper is to be found where the method is.
+        function.__module__, function.__qualname__ = seam.module, seam.attribute
     setattr(function, BARE, original)
     return function
 
@@ -77,4 +92,6 @@ class MeasuredBuiltin(BuiltinSeam):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
+        if not LOOP_THREADS or get_ident() not in LOOP_THREADS:
+            return self.__wrapped__(*args, **kwargs)
         return self.__call(*args, **kwargs)

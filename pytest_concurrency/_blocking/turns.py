@@ -15,7 +15,7 @@ from .._imports import when_imported
 from .._originals import thread_local
 from .._patching import patched
 from .clocks import between
-from .lanes import STALE, Lane
+from .lanes import Lane
 from .loops import LOOP_THREADS
 from .seams import BARE
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from .clocks import Reading, ThreadClocks
+    from .methods import Methods
     from .sampler import Sampler
 
     Weigh = Callable[["list[tuple[Any, float]]"], None]
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 class Turn:
     """The present turn of the loop on one thread, and what is to be weighed when it ends."""
 
-    __slots__ = ("_clocks", "_open", "_weigh", "_weighed", "pending")
+    __slots__ = ("_clocks", "_open", "_weigh", "_weighed", "pending", "watched")
 
     def __init__(self, clocks: ThreadClocks, weigh: Weigh) -> None:
         self._clocks = clocks
@@ -40,6 +41,8 @@ class Turn:
         self._weighed: list[tuple[Any, float]] = []
         self.pending = False
         """Something is to be weighed when the turn ends."""
+        self.watched = 0
+        """How many of the loops that run on this thread tell of their turns."""
 
     def mark(self, what: Any) -> None:
         """Begin to weigh *what*: it lasts until something else is heard of, or the end of the turn, at most."""
@@ -78,12 +81,14 @@ class Turns:
         weigh: Weigh,
         on_late: Callable[..., None],
         sampler: Sampler,
+        methods: Methods,
     ) -> None:
         self._clocks = clocks
         self._clock = clock
         self._weigh = weigh
         self._on_late = on_late
         self._sampler = sampler
+        self.methods = methods
         self._local = thread_local()
         self._running = 0
         self.hubs: list[list[Any]] = []
@@ -144,7 +149,8 @@ class Turns:
     def _entered(self, backend: str, loop: Any) -> Iterator[Lane]:
         lane = self.enter_run(backend, loop)
         try:
-            yield lane
+            with self.methods.on_this_thread():
+                yield lane
         finally:
             self.leave_run(lane)
 
@@ -168,7 +174,7 @@ class Turns:
     def mark(self, what: Any, loop: Any) -> None:
         """Weigh *what* at the end of this turn; *loop* is the asyncio loop that runs here, if one does."""
         turn = self.here()
-        if loop is not None and not turn.pending and not getattr(self._local, "watched", 0):
+        if loop is not None and not turn.pending and not turn.watched:
             # No selector to see: a callback of our own in the next turn tells that this one has ended.
             loop.call_soon(turn.close)
         turn.mark(what)
@@ -190,53 +196,56 @@ class Turns:
         def make(original: Callable[[Any], None]) -> Callable[[Any], None]:
             def run_forever(loop: Any) -> None:
                 __tracebackhide__ = True
-                with self._entered("asyncio", loop) as lane, self._selecting(loop, lane):
-                    original(loop)
+                with self._entered("asyncio", loop) as lane:
+                    selector: Any = getattr(loop, "_selector", None)
+                    own = getattr(selector, "__dict__", None)
+                    turn = self.here()
+                    if own is None:
+                        original(loop)
+                        turn.close()
+                        return
+                    # By hand and without a context manager: most tests run a loop several times, some do nothing else.
+                    before = own.get("select")
+                    select = own["select"] = self._selecting(selector.select, lane, turn)
+                    turn.watched += 1
+                    try:
+                        original(loop)
+                    finally:
+                        turn.watched -= 1
+                        # Somebody who has put theirs in its place meanwhile keeps it.
+                        if own.get("select") is select:
+                            if before is None:
+                                del own["select"]
+                            else:
+                                own["select"] = before
+                        turn.close()
 
             return run_forever
 
         with patched(BaseEventLoop, "run_forever", make):
             yield
 
-    @contextmanager
-    def _selecting(self, loop: Any, lane: Lane) -> Iterator[None]:
-        selector = getattr(loop, "_selector", None)
-        turn = self.here()
-        if not hasattr(selector, "__dict__"):
-            yield
-            turn.close()
-            return
+    def _selecting(self, original: Any, lane: Lane, turn: Turn) -> Callable[[float | None], Any]:
+        bare = getattr(original, BARE, None)
+        if bare is not None:
+            original = MethodType(bare, original.__self__)
+        clock, refresh = self._clock, self.methods.refresh
 
-        def make(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
-            bare = getattr(original, BARE, None)
-            if bare is not None:
-                original = MethodType(bare, selector)
+        def select(timeout: float | None = None) -> Any:
+            if lane.marked:
+                lane.end(clock())
+            else:
+                lane.began = 0.0
+            if turn.pending:
+                turn.close()
+            events = original(timeout)
+            lane.began = now = clock()
+            if now > lane.stale_at:
+                lane.refresh()
+                refresh()
+            return events
 
-            clock = self._clock
-
-            def select(timeout: float | None = None) -> Any:
-                if lane.marked:
-                    lane.end(clock())
-                else:
-                    lane.began = 0.0
-                if turn.pending:
-                    turn.close()
-                events = original(timeout)
-                lane.began = now = clock()
-                if now - lane.reading[0] > STALE:
-                    lane.refresh()
-                return events
-
-            return select
-
-        before = getattr(self._local, "watched", 0)
-        self._local.watched = before + 1
-        try:
-            with patched(selector, "select", make):
-                yield
-        finally:
-            self._local.watched = before
-            turn.close()
+        return select
 
     @contextmanager
     def _watch_uvloop(self) -> Iterator[None]:
@@ -308,10 +317,12 @@ class _TrioTurns:
         self._turns = turns
         self._clock = clock
         self._turn: Turn | None = None
+        self._undo = ExitStack()
         self._lane: Lane | None = None
 
     def before_run(self) -> None:
         self._turn = self._turns.here()
+        self._undo.enter_context(self._turns.methods.on_this_thread())
         self._lane = self._turns.enter_run("trio")
         self._lane.began = self._clock()
 
@@ -330,11 +341,13 @@ class _TrioTurns:
         lane = self._lane
         if lane is not None:
             lane.began = now = self._clock()
-            if now - lane.reading[0] > STALE:
+            if now > lane.stale_at:
                 lane.refresh()
+                self._turns.methods.refresh()
 
     def _finish(self) -> None:
         """The run has ended."""
+        self._undo.close()
         if self._turn is not None and self._lane is not None:
             self._turn.close()
             self._turns.leave_run(self._lane)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import stat
 import sys
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,9 +15,12 @@ from .loops import running_loop
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+
 # The numbers of `select`, which is not imported before the program does.
 _READABLE, _WRITABLE = 1, 4
 _ENDED = object()
+# Ours, from before any wrapper.
+_fstat = os.fstat
 _WNOHANG = getattr(os, "WNOHANG", 1)
 
 
@@ -38,6 +43,13 @@ class Idle(Maybe):
 
     __slots__ = ()
     least = float("inf")
+
+
+class OnDisk(str):
+    """A call on a descriptor that turned out to be a file's."""
+
+    __slots__ = ()
+    kind = "file"
 
 
 class Seam(NamedTuple):
@@ -176,10 +188,49 @@ def _selector(self: Any, timeout: float | None = None) -> str | None:
 
 
 def _reads(descriptor: int, *args: Any) -> str | None:
+    if _is_on_disk(descriptor):
+        return OnDisk()
+    return "" if os.get_blocking(descriptor) and not _ready(descriptor, _READABLE) else None
+
+
+def _writes(descriptor: int, *args: Any) -> str | None:
+    if _is_on_disk(descriptor):
+        return OnDisk()
     if not os.get_blocking(descriptor):
         return None
+    return Maybe() if _ready(descriptor, _WRITABLE) else ""
+
+
+def _is_on_disk(descriptor: int) -> bool:
     # A file of the disk is always ready, and takes the disk's time.
-    return None if _ready(descriptor, _READABLE) else ""
+    return descriptor > 2 and stat.S_ISREG(_fstat(descriptor).st_mode)
+
+
+def _descriptor(descriptor: Any, *args: Any, **kwargs: Any) -> str | None:
+    return "" if _is_on_disk(descriptor if isinstance(descriptor, int) else descriptor.fileno()) else None
+
+
+def _sends_file(out: int, descriptor: int, *args: Any, **kwargs: Any) -> str | None:
+    return "" if os.get_blocking(out) else None
+
+
+def _certificates(self: Any, *args: Any, **kwargs: Any) -> str | None:
+    # Those that are given as text or bytes are read from nowhere.
+    path = next((each for each in (*args, *kwargs.values()) if each is not None), "")
+    return None if set(kwargs) == {"cadata"} and not args else str(path)[-60:]
+
+
+def _default_certificates(self: Any, *args: Any, **kwargs: Any) -> str | None:
+    return ""
+
+
+def _imports(name: str, package: str | None = None) -> str | None:
+    absolute = importlib.util.resolve_name(name, package) if name.startswith(".") else name
+    return None if absolute in sys.modules else absolute
+
+
+def _reloads(module: Any) -> str | None:
+    return str(module.__name__)
 
 
 def _path(path: Any = "", *args: Any, **kwargs: Any) -> str | None:
@@ -215,8 +266,24 @@ def _sockets() -> list[Seam]:
 
 
 def _files() -> list[Seam]:
-    names = "stat lstat access readlink fsync fdatasync statvfs pread pwrite copy_file_range sync"
-    return [Seam("os", name, "file", f"os.{name}", _path) for name in names.split() if hasattr(os, name)]
+    by_path = "stat lstat access readlink statvfs mkfifo mknod sync"
+    by_number = (
+        "fstat fstatvfs fsync fdatasync ftruncate pread preadv pwrite pwritev copy_file_range "
+        "posix_fallocate posix_fadvise"
+    )
+    seams = [Seam("os", name, "file", f"os.{name}", _path) for name in by_path.split()]
+    seams += [Seam("os", name, "file", f"os.{name}", _descriptor) for name in by_number.split()]
+    seams.append(Seam("os", "sendfile", "file", "os.sendfile", _sends_file))
+    seams += [Seam("os", name, "wait", f"os.{name}", _writes) for name in ("write", "writev")]
+    seams += [
+        Seam("ssl", f"SSLContext.{name}", "file", f"ssl.SSLContext.{name}", _certificates)
+        for name in ("load_verify_locations", "load_cert_chain")
+    ]
+    seams += [
+        Seam("ssl", f"SSLContext.{name}", "file", f"ssl.SSLContext.{name}", _default_certificates)
+        for name in ("load_default_certs", "set_default_verify_paths")
+    ]
+    return [seam for seam in seams if seam.module != "os" or hasattr(os, seam.attribute)]
 
 
 SEAMS: tuple[Seam, ...] = (
@@ -236,6 +303,8 @@ SEAMS: tuple[Seam, ...] = (
     Seam("os", "waitid", "subprocess", "os.waitpid", _waitid),
     Seam("os", "wait3", "subprocess", "os.wait", _wait3),
     Seam("os", "wait", "subprocess", "os.wait", _always),
+    Seam("importlib", "import_module", "import", "importlib.import_module", _imports),
+    Seam("importlib", "reload", "import", "importlib.reload", _reloads),
     Seam("os", "read", "input", "os.read", _reads),
     Seam("os", "readv", "input", "os.read", _reads),
     *_files(),

@@ -51,6 +51,11 @@ def counts(block: Block, blocking: Blocking) -> bool:
     return True
 
 
+def seen(blocks: Iterable[Block], blocking: Blocking) -> tuple[Block, ...]:
+    """Return those that may not be and are of a kind that *blocking* asks for, however short they were."""
+    return tuple(block for block in blocks if block.allowed is None and block.kind in blocking.kinds)
+
+
 def findings(blocks: Iterable[Block], blocking: Blocking) -> tuple[Finding, ...]:
     """Return what counts, the longest first, and in the order of the first block where nothing is known of length."""
     groups: dict[tuple[object, ...], list[Block]] = {}

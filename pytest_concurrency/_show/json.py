@@ -22,7 +22,7 @@ def test_entry(
     """Return what was recorded in one test.
 
     Args:
-        blocks: Those of the trace that count, as the settings say.
+        blocks: Those of the trace that are of a kind that was asked for.
         expectations: `marker`, `held` and `message` of each verdict.
         root: Files below this folder are named relative to it.
     """

@@ -108,6 +108,65 @@ BLOCKING = _programs("blocking") if sys.platform != "win32" else {}
 INNOCENT = _programs("innocent") if sys.platform != "win32" else {}
 
 
+LINES = _load("lines") if sys.platform != "win32" else None
+BLOCKING_LINES = LINES.programs(LINES.BLOCKING) if LINES is not None else {}
+INNOCENT_LINES = LINES.programs(LINES.INNOCENT) if LINES is not None else {}
+# Handlers of signals, the folders that modules are found in: what a line may change and leave behind.
+_KINDS = sorted({name.partition("_")[0] for name in BLOCKING_LINES})
+
+
+def _run_line(line: Any, loop: str, folder: Path) -> tuple[Finding, ...]:
+    with watched(EVERYTHING) as blocks:
+        LOOPS[loop](line.prepared(folder))
+    return findings(blocks, EVERYTHING)
+
+
+@pytest.fixture
+def restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Put back the handlers of signals and the search path that a line may have changed."""
+    import signal
+
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = signal.getsignal(signal.SIGUSR1)
+    yield
+    signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.usefixtures("restored")
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("kind", _KINDS)
+def test_each_blocking_line_is_found(kind: str, loop: str, tmp_path: Path) -> None:
+    missed = {}
+    for name, line in BLOCKING_LINES.items():
+        if name.partition("_")[0] == kind:
+            folder = tmp_path / name
+            folder.mkdir()
+            found = _run_line(line, loop, folder)
+            if not any(finding.place.file == line.file for finding in found):
+                missed[name] = _seen(found)
+
+    assert missed == {}
+
+
+@pytest.mark.usefixtures("restored")
+@pytest.mark.parametrize("loop", LOOPS)
+def test_no_innocent_line_is_reported(loop: str, tmp_path: Path) -> None:
+    reported = {}
+    for name, line in INNOCENT_LINES.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        found = _run_line(line, loop, folder)
+        if found:
+            reported[name] = _seen(found)
+
+    assert reported == {}
+
+
+def test_the_corpus_is_broad() -> None:
+    assert len(BLOCKING) + len(BLOCKING_LINES) >= 197
+    assert len(INNOCENT) + len(INNOCENT_LINES) >= 71
+
+
 def _seen(found: tuple[Finding, ...]) -> list[str]:
     return [f"{finding.kind} {finding.call} line {finding.place.line}" for finding in found]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -284,3 +286,57 @@ def test_outer_again():
 
     result.assert_outcomes(passed=2, warnings=1)
     result.stdout.fnmatch_lines(["*: time.sleep blocked the asyncio event loop in fetch"])
+
+
+def test_a_short_block_decides_nothing_and_is_there_to_be_seen(suite: Callable[..., pytest.RunResult]) -> None:
+    result = suite(
+        """
+        import asyncio
+        import json
+        import pathlib
+
+        import pytest
+
+        import pytest_concurrency
+
+        @pytest.fixture
+        def opened(tmp_path):
+            (tmp_path / "f").write_text("some text")
+            with open(tmp_path / "f") as file:
+                yield file
+
+        def read(file):
+            async def main():
+                file.read()
+
+            asyncio.run(main())
+
+        def test_fixture(concurrency, opened):
+            read(opened)
+            concurrency.assert_no_blocks()
+            assert [(block.kind, block.call, block.place.line) for block in concurrency.blocks] == [
+                ("file", "io.TextIOWrapper.read", 17)
+            ]
+
+        def test_record(opened):
+            with pytest_concurrency.record() as concurrency:
+                read(opened)
+            assert [block.call for block in concurrency.blocks] == ["io.TextIOWrapper.read"]
+
+        @pytest.mark.must_not_block(kinds="file")
+        def test_asked_for(opened):
+            read(opened)
+
+        @pytest.mark.must_not_block()
+        def test_not_asked_for(opened):
+            read(opened)
+        """,
+        "--concurrency-report=report.json",
+    )
+
+    result.assert_outcomes(passed=3, failed=1)
+    result.stdout.fnmatch_lines(
+        ["*io.TextIOWrapper.read blocked the event loop for less than 0.1 ms at test_it.py:17*"]
+    )
+    tests = json.loads(Path("report.json").read_text(encoding="utf-8"))["tests"]
+    assert [len(test["blocks"]) for test in tests] == [1, 0, 1, 1]

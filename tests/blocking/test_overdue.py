@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pytest_concurrency._blocking.clocks import Reading, Spent
 from pytest_concurrency._blocking.frames import Site
-from pytest_concurrency._blocking.overdue import Sample, called, explain, kernel_kind
+from pytest_concurrency._blocking.overdue import Sample, called, explain, kernel_kind, where
 from pytest_concurrency._trace import Place
 
 LINE = Place("app.py", 3, "work")
@@ -19,7 +21,6 @@ def sample(*, step: object = "one", kernel: str = "", cpu: float = 0.0, others: 
         step=step,
         others=others,
         site=Site(place, (place,), "", (), ()),
-        expression="",
         kernel=kernel,
         task=None,
         allowed=None,
@@ -107,6 +108,14 @@ def test_waiting_for_the_gil_is_not_a_lock() -> None:
     assert explained(spent(wall=0.3, others=0.01), [sample(kernel="futex_do_wait")] * 9) == [("lock", 0.29)]
 
 
+def test_no_more_was_waited_than_was_seen() -> None:
+    """The rest was taken by the host of a virtual machine: it is on no clock."""
+    seen = [sample()] * 18 + [sample(kernel="unix_stream_read_generic")] * 2
+
+    assert explained(spent(wall=0.1, cpu=0.04), seen) == [("socket", 0.015)]
+    assert explained(spent(wall=0.09, cpu=0.04), seen) == []
+
+
 def test_what_a_named_call_accounts_for_is_not_reported_twice() -> None:
     asleep = [sample(kernel="hrtimer_nanosleep")] * 9
 
@@ -130,3 +139,25 @@ def test_a_stopped_process_is_innocent() -> None:
 )
 def test_the_name_of_what_an_expression_calls(expression: str, name: str) -> None:
     assert called(expression) == name
+
+
+def test_where_the_time_went_is_told_by_lines() -> None:
+    assert where([sample()] * 3) == ""
+    assert (
+        where([sample()] * 3 + [sample(place=OTHER)] + [sample(kernel="futex")]) == "75 % at app.py:3, 25 % at app.py:9"
+    )
+
+
+def test_a_call_that_kept_the_gil_is_one_step_among_many() -> None:
+    looks = [sample(others=500), sample(step="two", others=300, place=OTHER)]
+    kept = [looks[0], replace(looks[1], held=0.2)]
+
+    assert explained(spent(wall=0.3, cpu=0.3), looks) == []
+    assert explained(spent(wall=0.3, cpu=0.3), kept) == [("cpu", 0.2)]
+
+
+def test_who_never_went_to_sleep_was_not_blocked() -> None:
+    assert Spent(1.0, 0.2, 0.1, 0.0, sleeps=3).blocked == 0.8
+    assert Spent(1.0, 0.2, 0.1, 0.0, sleeps=0).blocked == 0.0
+    assert Spent(1.0, 0.2, 0.1, 0.0, sleeps=0).outside == pytest.approx(0.1)
+    assert Spent(1.0, 0.2, 0.1, 0.0, process=0.7, sleeps=3).waited == pytest.approx(0.3)

@@ -1,0 +1,71 @@
+"""Programs that are hard to watch: they fake the clock, pickle what is wrapped, only log what went wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pytest
+
+    Suite = Callable[..., pytest.RunResult]
+
+CODE = """
+import asyncio, concurrent.futures, multiprocessing, os, pickle, select, socket, time
+import pytest
+
+@pytest.mark.must_not_block
+def test_that_fakes_the_clocks(monkeypatch):
+    async def main():
+        for name in ("monotonic", "perf_counter", "time", "thread_time", "process_time"):
+            monkeypatch.setattr(time, name, lambda: 42.0)
+        asyncio.get_running_loop().time = lambda: 42.0
+        await asyncio.gather(*[asyncio.sleep(0) for _ in range(50)])
+    asyncio.run(main())
+
+@pytest.mark.must_not_block
+def test_after_it():
+    asyncio.run(asyncio.sleep(0.02))
+
+def test_that_pickles_what_is_wrapped():
+    async def main():
+        for function in (time.sleep, os.stat, os.read, select.select, socket.socket.recv):
+            assert pickle.loads(pickle.dumps(function)) == function
+        loop = asyncio.get_running_loop()
+        context = multiprocessing.get_context("spawn")
+        with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+            assert (await loop.run_in_executor(pool, os.stat, ".")).st_size
+            await loop.run_in_executor(pool, time.sleep, 0)
+    asyncio.run(main())
+
+@pytest.mark.must_not_block
+def test_whose_callback_only_logs():
+    async def main():
+        def callback():
+            time.sleep(0.001)
+            raise ValueError("only logged")
+        asyncio.get_running_loop().call_soon(callback)
+        await asyncio.sleep(0.001)
+    asyncio.run(main())
+
+@pytest.mark.must_not_block
+def test_whose_background_task_is_forgotten():
+    async def main():
+        async def work():
+            time.sleep(0.001)
+            raise ValueError("never retrieved")
+        task = asyncio.create_task(work())
+        await asyncio.sleep(0.001)
+        return task
+    asyncio.run(main())
+"""
+
+
+def test_programs_that_are_hard_to_watch(suite: Suite) -> None:
+    result = suite(CODE, "-rA")
+
+    for name in ("that_fakes_the_clocks", "after_it", "that_pickles_what_is_wrapped"):
+        result.stdout.fnmatch_lines([f"PASSED test_it.py::test_{name}"])
+    for name in ("whose_callback_only_logs", "whose_background_task_is_forgotten"):
+        result.stdout.fnmatch_lines([f"FAILED test_it.py::test_{name} - time.sleep block*"])
