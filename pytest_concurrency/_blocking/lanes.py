@@ -13,7 +13,7 @@ from .clocks import between
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .clocks import Reading, ThreadClocks
+    from .clocks import Reading, Spent, ThreadClocks
     from .overdue import Sample
 
 LATE = 0.010
@@ -26,9 +26,9 @@ class Lane:
     """One thread while a loop runs on it. Written by that thread, read by the sampler."""
 
     __slots__ = (
-        *("_clocks", "_cpu_clock", "_on_late", "backend", "began", "closed", "in_thread", "known", "known_open"),
-        *("last", "loop", "marked", "native", "paused", "reading", "running", "samples", "seen_cpu", "thread", "wake"),
-        *("collected", "collecting", "stale_at"),
+        *("_clocks", "_cpu_clock", "_on_late", "backend", "began", "closed", "collected", "collecting", "in_thread"),
+        *("known", "known_open", "last", "looked_at", "loop", "marked", "missed", "native", "paused", "reading"),
+        *("running", "samples", "seen_cpu", "stale_at", "thread", "wake"),
     )
 
     def __init__(self, backend: str, loop: Any, clocks: ThreadClocks, on_late: Callable[..., None]) -> None:
@@ -47,6 +47,10 @@ class Lane:
         self.samples: list[Sample] = []
         self.marked = False
         """Something happened in this turn: it is to be ended with `end`, and not by setting `began` to 0 alone."""
+        self.looked_at = 0.0
+        """The beginning of the turn that the sampler is looking at just now."""
+        self.missed: tuple[float, Spent, float, bool] | None = None
+        """The turn that ended while it did, when it began and what is known of it."""
         self.known = 0.0
         """Seconds of this turn that named calls account for."""
         self.known_open = False
@@ -93,11 +97,26 @@ class Lane:
         known, known_open = self.known, self.known_open
         self.known, self.known_open = 0.0, False
         collected, self.collected = self.collected, 0.0
-        if samples and began and now - began >= LATE:
+        if began and now - began >= LATE and (samples or self.looked_at == began):
             spent = between(self.reading, closed or self._clocks.read())
             if collected:
                 spent = spent._replace(wall=spent.wall - collected, cpu=spent.cpu - collected)
-            self._on_late(self, spent, samples, known, known_open)
+            if samples:
+                self._on_late(self, spent, samples, known, known_open)
+            else:
+                self.missed = began, spent, known, known_open
+
+    def look(self, began: float) -> None:
+        """The sampler begins to look at the turn that began at *began*: wait for what it sees."""
+        self.missed = None
+        self.looked_at = began
+        self.marked = True
+
+    def seen_late(self, began: float, sample: Sample) -> None:
+        """That turn ended before the sampler was done; here is what it saw."""
+        missed, self.missed = self.missed, None
+        if missed is not None and missed[0] == began:
+            self._on_late(self, missed[1], [sample], missed[2], missed[3])
 
     def account(self, seconds: float | None) -> None:
         """A named call was made in this turn and has been reported."""

@@ -224,9 +224,15 @@ class Sampler:
         # First what can be seen without letting go of the GIL: a call that kept it has just ended, and so will its turn
         # as soon as we let go.
         samples = lane.samples
+        if not samples:
+            lane.look(began)
         sample = self._seen(lane, self._frame(lane))
-        # Still the same turn: what was seen belongs to it.
-        if sample is None or lane.began != began:
+        lane.looked_at = 0.0
+        if sample is None:
+            return
+        if lane.began != began:
+            # A machine that is busy took the processor away from us in the middle of it.
+            lane.seen_late(began, sample)
             return
         lane.add(sample)
         kernel = self._kernel(lane.native)

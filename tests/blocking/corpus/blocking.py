@@ -646,6 +646,7 @@ def input_builtin() -> None:
 def wait_for_a_signal() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
     signal.sigtimedwait({signal.SIGUSR1}, 0.001)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
 
 
 # Imports

@@ -152,9 +152,9 @@ sleep in_a_mock | m = unittest.mock.Mock(side_effect=lambda: time.sleep(0.002)) 
 sleep in_an_argument_parser | p = argparse.ArgumentParser(); p.add_argument("x", type=lambda text: time.sleep(0.002)) | p.parse_args(["a"])
 sleep in_a_future_callback | f = concurrent.futures.Future(); f.add_done_callback(lambda f: time.sleep(0.002)) | f.set_result(1)
 sleep in_a_signal_handler | signal.signal(signal.SIGUSR1, lambda *a: time.sleep(0.002)) | (os.kill(os.getpid(), signal.SIGUSR1), [None for _ in range(1000)])
-cpu power | pass | pow(3, 2_000_000) % 7
+cpu power | pass | pow(3, 4_000_000) % 7
 cpu sum | pass | sum(i * i for i in range(4_000_000))
-cpu compile | text = "x = 1 + 2 * 3\n" * 60_000 | compile(text, "x", "exec")
+cpu compile | text = "x = 1 + 2 * 3\n" * 150_000 | compile(text, "x", "exec")
 cpu scrypt | pass | hashlib.scrypt(b"x", salt=b"y", n=2**15, r=8, p=4, maxmem=2**28)
 cpu deepcopy | d = [{"a": [i]} for i in range(60_000)] | copy.deepcopy(d)
 cpu square_root | pass | decimal.Context(prec=80_000).sqrt(decimal.Decimal(2))
