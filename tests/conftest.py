@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parent.parent
 IS_INSTALLED = any(entry.name == "pytest_concurrency" for entry in entry_points(group="pytest11"))
@@ -66,6 +66,19 @@ def inner(
         return pytester.runpytest_subprocess("-p", "no:cacheprovider", *args, timeout=TIME_OUT)
 
     return run
+
+
+@pytest.fixture
+def alone(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let the detector of the outer run rest: two of them would keep each other from looking in time."""
+    plugin = request.config.pluginmanager.get_plugin("pytest_concurrency")
+    run = request.config.stash[plugin._blocking_key] if plugin is not None else None
+    guard = run._guard if run is not None else None
+    if guard is not None:
+        guard.remove()
+    yield
+    if guard is not None:
+        guard.install()
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from pytest_concurrency._trace import Block
 
+pytestmark = pytest.mark.usefixtures("alone")
 EVERYTHING = Blocking(kinds=frozenset(KINDS), past_threshold=frozenset())
 
 

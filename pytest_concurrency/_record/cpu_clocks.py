@@ -98,11 +98,15 @@ def _of_kernel(native_id: int, pid: int | str = "self") -> tuple[float, float | 
         with open(f"{folder}/schedstat", "rb") as file:
             cpu, queued = (int(part) / 1e9 for part in file.read().split()[:2])
         with open(f"{folder}/status", "rb") as file:
-            told = dict(line.split(b":", 1) for line in file)
+            told = file.read()
         # A thread that waits for the GIL goes to sleep of its own accord, again and again.
-        return cpu, queued, int(told[b"voluntary_ctxt_switches"]), told[b"State"].strip().startswith(b"R")
-    except (OSError, ValueError, KeyError):
+        switches = int(told.split(_SWITCHES, 1)[1].split(None, 1)[0])
+        return cpu, queued, switches, _AWAKE in told
+    except (OSError, ValueError, IndexError):
         return None
+
+
+_SWITCHES, _AWAKE = b"\nvoluntary_ctxt_switches:", b"\nState:\tR"
 
 
 def _of_machine() -> tuple[float | None, float | None]:

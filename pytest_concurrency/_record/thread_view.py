@@ -13,6 +13,7 @@ from . import kernel
 from .awaiting import suspension
 from .door import Survey, Timers
 from .lock_lines import lock_taken_at, locks_held_in
+from .threads import is_loop_at_rest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -188,6 +189,9 @@ def _look(frame: FrameType, thread: threading.Thread | None) -> Look:
     kind, within = "", None
     for each in outward(frame):
         path = each.f_code.co_filename
+        if is_loop_at_rest(each):
+            # It wakes now and then by our own doing, and that is no move of the program's.
+            return Look("loop", mark=id(each))
         if owner(path) == "user":
             break
         found = _meaning(each)

@@ -75,11 +75,19 @@ def _idle(pool: Any, workers: int) -> int:
     return int(count)
 
 
+def is_loop_at_rest(frame: FrameType) -> bool:
+    """Tell whether *frame* waits in the place of an asyncio loop that has nothing to do and no timer."""
+    code = frame.f_code
+    return code.co_name == "_wait" and code.co_filename.replace("\\", "/").endswith("_autopsy/asyncio_quiet.py")
+
+
 def _is_at_rest(frame: FrameType) -> bool:
     depth, each = 0, frame
     # Two or three library frames may lie around the one that tells: a selector inside a loop, a lock inside a queue.
     while each is not None and depth < 4:
         path, function = each.f_code.co_filename.replace("\\", "/"), each.f_code.co_name
+        if is_loop_at_rest(each):
+            return True
         if owner(each.f_code.co_filename) == "own":
             # The blocking detector's frames lie around the calls that it hears of.
             each = each.f_back  # type: ignore[assignment]  # the loop's test takes care of None

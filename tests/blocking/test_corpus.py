@@ -26,6 +26,7 @@ FOLDER = Path(__file__).parent / "corpus"
 EVERYTHING = Blocking(kinds=frozenset(KINDS), past_threshold=frozenset())
 
 pytestmark = [
+    pytest.mark.usefixtures("alone"),
     pytest.mark.skipif(sys.platform == "win32", reason="the corpus is written for POSIX"),
     pytest.mark.filterwarnings("ignore"),
 ]

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from pytest_concurrency._trace import Block
 
 # The run around this one watches, too.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest_concurrency.BlockingCallWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::pytest_concurrency.BlockingCallWarning"),
+    pytest.mark.usefixtures("alone"),
+]
 
 
 @contextmanager
