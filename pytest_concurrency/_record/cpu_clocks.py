@@ -40,31 +40,41 @@ class CpuClocks:
     def began(self, live: LiveSpan) -> None:
         """A call has begun in this thread."""
         if live.strand.strand.kind in ("thread", "worker") and self._left_for_own > 0:
-            self._open[live.id] = (live.strand.strand.id, get_ident(), threading.get_native_id())
-            self._read_all(own_first=False)
+            self._enter(live.id, (live.strand.strand.id, get_ident(), threading.get_native_id()))
 
     def let_in(self, live: LiveSpan) -> None:
-        """A call begins to work, after it was held."""
+        """A call that was held is about to begin with its work."""
         if live.id in self._open:
-            self._read_all(own_first=False)
+            self._read([self._open[live.id]])
 
     def ended(self, live: LiveSpan) -> None:
         """Its work is done."""
         if live.id in self._open:
-            self._read_all(own_first=True)
-            self._open.pop(live.id, None)
+            own = self._open.pop(live.id)
+            machine = self._read([own])
+            self._read_all(machine)
 
-    def _read_all(self, *, own_first: bool) -> None:
-        own = get_ident()
-        # What the readings take must not count as this call's own work.
-        read = sorted(set(self._open.copy().values()), key=lambda each: (each[1] == own) != own_first)
-        only_own = self._left <= 0
-        if only_own:
-            read = [each for each in read if each[1] == own]
+    def _enter(self, number: int, own: tuple[int, int, int]) -> None:
+        # What the readings take must not count as this call's own work: nobody reads its clocks before it has itself.
+        self._read_all(_of_machine())
+        self._read([own])
+        self._open[number] = own
+
+    def _read_all(self, machine: tuple[float | None, float | None]) -> None:
+        """Read the clocks of all others that are in a call, in this process and elsewhere."""
+        if self._left > 0:
+            self._read(sorted(set(self._open.copy().values())), machine)
+            self._read_others(machine)
+        else:
             self._left_for_own -= 1
-        frames = current_frames() if len(read) > 1 else {}
-        machine = _of_machine()
-        for strand, ident, native_id in read:
+
+    def _read(
+        self, threads: list[tuple[int, int, int]], machine: tuple[float | None, float | None] | None = None
+    ) -> tuple[float | None, float | None]:
+        own = get_ident()
+        machine = machine or _of_machine()
+        frames = current_frames() if any(ident != own for _, ident, _ in threads) else {}
+        for strand, ident, native_id in threads:
             figures = _of_kernel(native_id)
             if figures is None and ident == own:
                 figures = (thread_time(), None, _own_switches(), True)
@@ -75,8 +85,7 @@ class CpuClocks:
                 self._recorder.add_clock(
                     Clock(strand, next_number(), self._recorder.now(), cpu, queued, switches, place, awake, *machine)
                 )
-        if not only_own:
-            self._read_others(machine)
+        return machine
 
     def _read_others(self, machine: tuple[float | None, float | None]) -> None:
         """Read what threads of other processes have asked for, which cannot be asked to do it themselves."""

@@ -40,6 +40,25 @@ class Rule:
     """Calls are held before their work instead of after it: what they do is to be seen while all are at it."""
 
 
+class Line:
+    """Calls that are to begin together."""
+
+    def __init__(self) -> None:
+        self.coming: set[int] = set()
+        """Those that are not ready yet."""
+        self._alarms: list[Callable[[], None]] = []
+
+    def ready(self, call: int, alarm: Callable[[], None] | None = None) -> None:
+        """Say that *call* is ready; *alarm* is called when all are."""
+        if alarm is not None:
+            self._alarms.append(alarm)
+        self.coming.discard(call)
+        if not self.coming:
+            alarms, self._alarms = self._alarms, []
+            for each in alarms:
+                each()
+
+
 class Door:
     """Counts who is in, and says whether that settles its expectation."""
 
@@ -49,6 +68,8 @@ class Door:
         self.patience = rule.patience
         """What is left of it, in seconds. All calls share it: a program that is never quiet, or that makes ten thousand
         calls, is slowed by no more than this."""
+        self.line = Line()
+        """Where calls are held at their start."""
         self._inside: dict[int, LiveSpan] = {}
 
     def entered(self, live: LiveSpan) -> None:
@@ -118,6 +139,9 @@ class PlainGate(Protocol):
     def hold(self, door: Door, live: LiveSpan) -> None:
         """Return when the call may go."""
 
+    def line_up(self, line: Line, call: int) -> None:
+        """Return when all calls in *line* are ready, as *call* is now."""
+
     def nudge(self) -> None:
         """Look again soon: somebody came in. May be called from any thread."""
 
@@ -175,19 +199,35 @@ class Doors:
     def hold_plain(self, live: LiveSpan) -> None:
         """Return when no door wants to keep this call, which is nobody's to await."""
         for door in self._wanting(live):
-            self._hold_here(door, live)
+            gate = self._plain_gate_here()
+            if gate is not None:
+                self._occupied.add(gate)
+                gate.hold(door, live)
 
     def hold_at_start(self, live: LiveSpan) -> None:
         """Return when this call, which nobody awaits, may begin with its work."""
-        for door in self._wanting(live):
-            self._hold_here(door, live)
-            self.recorder.let_in(live)
+        for door in self.doors:
+            if door.rule.at_start and door.wants(live):
+                gate = self._plain_gate_here()
+                if gate is not None:
+                    self._start_together(door, live, gate)
 
-    def _hold_here(self, door: Door, live: LiveSpan) -> None:
-        gate = next((gate for gate in self.plain_gates if gate.is_here()), None)
-        if gate is not None:
-            self._occupied.add(gate)
-            gate.hold(door, live)
+    def _start_together(self, door: Door, live: LiveSpan, gate: PlainGate) -> None:
+        door.line.coming.add(live.id)
+        try:
+            if self.is_met(door):
+                self.settle(door)
+            elif self.patience(door) > 0:
+                self._occupied.add(gate)
+                gate.hold(door, live)
+            self.recorder.about_to_begin(live)
+        finally:
+            # Whoever began at once would keep the GIL from those who have to wake up first.
+            gate.line_up(door.line, live.id)
+        self.recorder.let_in(live)
+
+    def _plain_gate_here(self) -> PlainGate | None:
+        return next((gate for gate in self.plain_gates if gate.is_here()), None)
 
     def _wanting(self, live: LiveSpan) -> Iterator[Door]:
         for door in self.doors:

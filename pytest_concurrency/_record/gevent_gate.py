@@ -19,7 +19,7 @@ from .threads import moving_threads
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .door import Door, Doors
+    from .door import Door, Doors, Line
     from .recorder import LiveSpan
 
 _SHORTEST, _LONGEST = 0.0005, 0.01
@@ -57,6 +57,10 @@ class HubGates:
         if gate is None:
             gate = self._gates[hub] = _Gate(hub, self)
         gate.hold(door, live)
+
+    def line_up(self, line: Line, call: int) -> None:
+        """Say that *call* is ready: greenlets take turns in any case."""
+        line.ready(call)
 
     def nudge(self) -> None:
         for gate in tuple(self._gates.values()):

@@ -363,10 +363,13 @@ class Recorder:
             self.clocks.began(live)
         return live
 
-    def let_in(self, live: LiveSpan) -> None:
-        """Say that a call which was held at its start begins with its work now."""
+    def about_to_begin(self, live: LiveSpan) -> None:
+        """Say that a call which was held at its start begins with its work as soon as the others are ready too."""
         if self.clocks is not None:
             self.clocks.let_in(live)
+
+    def let_in(self, live: LiveSpan) -> None:
+        """Say that it begins now."""
         live.let_in = self.now()
 
     def done(self, live: LiveSpan, outcome: Outcome) -> None:

@@ -17,10 +17,11 @@ from .thread_view import ThreadView
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from .door import Door, Doors, Survey
+    from .door import Door, Doors, Line, Survey
     from .recorder import LiveSpan
 
 _SHORTEST, _LONGEST = 0.0005, 0.01
+_IN_LINE = 0.5
 
 
 class ThreadGate:
@@ -61,6 +62,14 @@ class ThreadGate:
                     self.room.held.remove(held)
             # Somebody else is to look from now on.
             self.nudge()
+
+    def line_up(self, line: Line, call: int) -> None:
+        """Return when all calls in *line* are ready, as *call* is now, or do not come soon."""
+        alarm = allocate_lock()
+        alarm.acquire()
+        line.ready(call, _waker(alarm))
+        if line.coming:
+            alarm.acquire(timeout=_IN_LINE)
 
     def nudge(self) -> None:
         for held in tuple(self.room.held):
