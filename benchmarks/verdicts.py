@@ -13,12 +13,9 @@ import sys
 import tempfile
 import xml.etree.ElementTree as ET
 from collections import Counter
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from parallel_demand import hogs
 
 WORK = """
 import hashlib, threading, time, zlib
@@ -178,17 +175,6 @@ EXPECTED = {
     "processes_overlap": "",
     "processes_in_turn": "Run one after the other",
 }
-
-
-@contextmanager
-def hogs(number: int) -> Iterator[None]:
-    running = [subprocess.Popen(["sh", "-c", "while :; do :; done"]) for _ in range(number)]
-    try:
-        yield
-    finally:
-        for each in running:
-            each.kill()
-            each.wait()
 
 
 def main(rounds: int, number: int) -> int:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_concurrency._blocking.guard import Guard
+from pytest_concurrency._settings import KINDS, Blocking
 from pytest_concurrency._virtual_time import VirtualClock
 
 if TYPE_CHECKING:
@@ -220,3 +223,20 @@ def test_autojump_jumps_past_a_thread_that_has_yet_to_call_back(clock: VirtualCl
 
     assert asyncio.run(main()) == "yes"
     assert clock.elapsed == 0
+
+
+def test_what_the_clock_itself_looks_at_is_no_work_of_the_loops() -> None:
+    """It lists threads and descriptors: weighed as files that the loop reads, each look would call for another turn."""
+    guard = Guard(Blocking(kinds=frozenset(KINDS), past_threshold=frozenset()), pytest.fail)
+    guard.on_block = lambda block: None
+    clock = VirtualClock()
+
+    with clock.install(patch_time=False), ThreadPoolExecutor(1) as pool:
+        pool.submit(int).result()
+        guard.install()
+        try:
+            asyncio.run(asyncio.sleep(3600))
+        finally:
+            guard.remove()
+
+    assert clock.elapsed == 3600

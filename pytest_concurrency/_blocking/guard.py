@@ -16,7 +16,7 @@ from .._trace import Block
 from . import audit
 from .clocks import ThreadClocks, between
 from .early import sleep_announced
-from .frames import Site, locate, started_at
+from .frames import Site, locate, module_of, started_at
 from .garbage import collections_told_apart
 from .imports import ImportTimer
 from .kinds import CALLS, instead
@@ -51,6 +51,9 @@ _LEAST_IMPORT = 0.005
 
 _guards: list[Guard] = []
 """Those in force, the innermost last: a pytest run inside a pytest run has its own."""
+
+
+_OTHER_ROOMS = tuple(f"pytest_concurrency.{room}" for room in ("_virtual_time", "_autopsy", "_leaks", "_record"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +147,7 @@ class Guard:
         self._sampler.stop()
         self._methods.stop()
         self._undo.close()
+        self._armed = False
         audit.listen(None)
         if _guards:
             _guards[-1]._switch()
@@ -244,7 +248,11 @@ class Guard:
         if detail is None:
             return
         # This method and the hook that called it are not the caller.
-        call = self._begun(known.kind, known.call, detail, backend, sys._getframe(1).f_back)
+        frame = sys._getframe(1).f_back
+        # What this plugin itself looks at, in the middle of a loop, is no part of a turn: weighing it asks for another.
+        if frame is not None and module_of(frame).startswith(_OTHER_ROOMS):
+            return
+        call = self._begun(known.kind, known.call, detail, backend, frame)
         if call is None:
             return
         self._stop_if_asked(call)
