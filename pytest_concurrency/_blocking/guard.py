@@ -129,7 +129,10 @@ class Guard:
 
     def install(self) -> None:
         """Begin to listen, over the guard in force until now; most of it waits until there is an event loop library."""
+        before = _guards[-1] if _guards else None
         _guards.append(self)
+        if before is not None:
+            before._switch()
         try:
             self._undo.enter_context(sleep_announced())
             for library in LIBRARIES:
@@ -250,7 +253,7 @@ class Guard:
         # This method and the hook that called it are not the caller.
         frame = sys._getframe(1).f_back
         # What this plugin itself looks at, in the middle of a loop, is no part of a turn: weighing it asks for another.
-        if frame is not None and module_of(frame).startswith(_OTHER_ROOMS):
+        if known.kind == "file" and frame is not None and module_of(frame).startswith(_OTHER_ROOMS):
             return
         call = self._begun(known.kind, known.call, detail, backend, frame)
         if call is None:
