@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib.util
 import inspect
 import sys
@@ -120,6 +121,13 @@ def _run_line(line: Any, loop: str, folder: Path) -> tuple[Finding, ...]:
     with watched(EVERYTHING) as blocks:
         LOOPS[loop](line.prepared(folder))
     return findings(blocks, EVERYTHING)
+
+
+@pytest.fixture(autouse=True)
+def _swept() -> Iterator[None]:
+    """Collect here what the programs leave open: a later test is not to be told of it."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture
