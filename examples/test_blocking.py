@@ -842,7 +842,8 @@ def test_b6_a_synchronous_client_blocks_the_loop(library: str, concurrency: Any)
 
     assert len(concurrency.spans(fetch)) == REQUESTS
     concurrency.assert_no_overlap(fetch)
-    assert {block.kind for block in concurrency.blocks} == {"socket"}
+    # What a client reads of files at its first use is a glance, and is there to be seen too.
+    assert {block.kind for block in concurrency.blocks} - {"file"} == {"socket"}
     assert {short_name(block) for block in concurrency.blocks} == {"fetch"}
 
 
