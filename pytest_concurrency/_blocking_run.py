@@ -16,7 +16,7 @@ from ._settings import Blocking, parse_kinds, parse_seconds
 from ._warning import issue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
 
     from ._blocking.guard import Guard
     from ._blocking.policy import AllowRule, Policy
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from ._session import Session
     from ._show.messages import Page
     from ._trace import Block
-
-    Phase = Generator[None, Any, Any]
 
 DOCS = (
     "must_not_block(*, threshold=0.1, kinds=..., allow=()): nothing in the test blocks an event loop",
@@ -47,6 +45,8 @@ class _Test:
     exempt: str | None = None
     marker: str | None = None
     """`must_not_block` as it was written, where the test has it."""
+    problem: str | None = None
+    """What is wrong with its marker."""
     is_recorded: bool = False
     blocks: list[Block] = field(default_factory=list)
     reported: set[object] = field(default_factory=set)
@@ -180,21 +180,6 @@ class BlockingRun:
 
     # One test
 
-    def _begin(self, item: pytest.Item, asked: frozenset[str]) -> str | None:
-        """Put the policy of a test in force; return what is wrong with its marker, None if nothing is."""
-        problem = exempt = marker = None
-        blocking = self._settings
-        if asked & MARKERS:
-            try:
-                blocking, exempt, marker = policy_of(item, self._settings)
-            except ValueError as error:
-                blocking, problem = _OFF, str(error)
-        self._test = _Test(item, blocking, exempt, marker, is_recorded=bool(asked - MARKERS - _TIMING))
-        if self._guard is not None:
-            self._guard.begin_count()
-        self._apply()
-        return problem
-
     def _end(self) -> None:
         plain = self._test is not None and self._test.is_plain
         if self.rules is not None and self._guard is not None and self._guard.loops_seen:
@@ -304,39 +289,58 @@ class BlockingRun:
 
     # Around the phases of a test
 
-    def setup(self, item: pytest.Item, asked: frozenset[str], phase: Phase) -> Phase:
-        """Watch the loops of a test from its fixtures on.
+    def begin(self, item: pytest.Item, asked: frozenset[str]) -> None:
+        """Put the policy of a test in force.
 
         Args:
             asked: Our markers and fixtures that it uses, `report` where every test is recorded.
         """
-        problem = self._begin(item, asked)
-        result = yield from self._around("setup", phase)
-        if problem is not None:
-            pytest.fail(problem, pytrace=False)
-        return result
+        problem = exempt = marker = None
+        blocking = self._settings
+        if asked & MARKERS:
+            try:
+                blocking, exempt, marker = policy_of(item, self._settings)
+            except ValueError as error:
+                blocking, problem = _OFF, str(error)
+        self._test = _Test(item, blocking, exempt, marker, problem, is_recorded=bool(asked - MARKERS - _TIMING))
+        if self._guard is not None:
+            self._guard.begin_count()
+        self._apply()
 
-    def call(self, phase: Phase) -> Phase:
-        """Warn or fail when the body has ended."""
-        return self._around("call", phase)
+    def around(self, phase: str) -> _Phase:
+        """Say at the end of a phase what was found in it, and after the teardown watch no more."""
+        return _Phase(self, phase)
 
-    def teardown(self, phase: Phase) -> Phase:
-        """Warn or fail when the fixtures have ended, and watch no more."""
-        try:
-            return (yield from self._around("teardown", phase))
-        finally:
-            self._end()
-
-    def _around(self, name: str, phase: Phase) -> Phase:
+    def end_phase(self, phase: str, error: BaseException | None) -> None:
+        """Warn or fail at the end of a phase, which *error* ended if it is none of ours."""
         __tracebackhide__ = True
         try:
-            result = yield from phase
-        except BaseException as error:
-            # The test's own exception, a skip and Ctrl-C pass; what was found is said on the side.
-            self._say_aside(name, error)
-            raise
-        self._say(name)
-        return result
+            if error is not None:
+                # The test's own exception, a skip and Ctrl-C pass; what was found is said on the side.
+                self._say_aside(phase, error)
+                return
+            self._say(phase)
+            if phase == "setup" and self._test is not None and self._test.problem is not None:
+                pytest.fail(self._test.problem, pytrace=False)
+        finally:
+            if phase == "teardown":
+                self._end()
+
+
+class _Phase:
+    """A phase of a test. A class, since a generator around every phase of every test would be dearer."""
+
+    __slots__ = ("_name", "_run")
+
+    def __init__(self, run: BlockingRun, name: str) -> None:
+        self._run, self._name = run, name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        __tracebackhide__ = True
+        self._run.end_phase(self._name, error)
 
 
 def policy_of(item: pytest.Item, settings: Blocking) -> tuple[Blocking, str | None, str | None]:

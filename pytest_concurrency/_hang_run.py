@@ -11,8 +11,6 @@ import threading
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from ._autopsy import forks
 from ._errors import DeadlockError
 from ._imports import when_imported
@@ -22,6 +20,8 @@ from ._record import kernel
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
     from types import FrameType
+
+    import pytest
 
     from ._autopsy.quiet import Watch
     from ._hang import Hang
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 ASKED = frozenset({"must_overlap", "must_not_overlap", "must_run_in_parallel", "must_finish_within", "concurrency"})
 """The markers and fixtures of tests that have an opinion on how they go on: a proven deadlock fails these at once."""
 _DEBUGGERS = ("pdb.py", "bdb.py", "pydevd.py")
-
-
-key = pytest.StashKey["HangRun"]()
 
 
 class HangRun:
@@ -75,6 +72,13 @@ class HangRun:
         """Write to *descriptor*: the run's own error output, past pytest's capturing."""
         self._stderr = descriptor
 
+    def finish(self, status: int) -> None:
+        """Take what the process will end with."""
+        if "pytest_concurrency._autopsy.stranded" in sys.modules:
+            from ._autopsy import stranded
+
+            stranded.status = status
+
     # Deadlocks that can be proven
 
     def setup(self, item: pytest.Item, asked: frozenset[str], phase: Phase) -> Phase:
@@ -105,15 +109,18 @@ class HangRun:
         assert self._watch is not None
         watch(self._watching, self._watch)
 
-    def call(self, phase: Phase) -> Phase:
+    def call(self, item: pytest.Item, phase: Phase) -> Phase:
         """Fail at the moment in which it is proven that nobody can go on any more."""
         watch = self._watch
         if watch is None:
             return (yield from phase)
+        from ._autopsy.lookout import Lookout
+
         result = None
         try:
             watch.on = True
-            result = yield from phase
+            with Lookout(watch).looking():
+                result = yield from phase
         except BaseException:
             if watch.found is None:
                 raise
@@ -124,10 +131,21 @@ class HangRun:
         # Outside the handler: how the loop was ended says nothing.
         raise DeadlockError(self._text_of(watch.found, proven=True))
 
-    def teardown(self, phase: Phase) -> Phase:
-        """Watch no more."""
+    def teardown(self, item: pytest.Item, phase: Phase) -> Phase:
+        """Watch no more, but for fixtures that would wait for threads that cannot end."""
+        watch = self._watch
         try:
-            return (yield from phase)
+            if watch is None or watch.found is None:
+                return (yield from phase)
+            from ._autopsy.lookout import Lookout
+            from ._autopsy.quiet import Deadlocked
+
+            try:
+                with Lookout(watch).looking():
+                    return (yield from phase)
+            except Deadlocked:
+                pass
+            raise DeadlockError("a fixture waited for what its test has been proven to wait for in vain")
         finally:
             self._end_watch()
 
@@ -228,14 +246,6 @@ class HangRun:
         trace = session.trace() if session is not None else None
         return autopsy_message(hang, self.page_of(self.item), trace, proven=proven)
 
-    def proven_text(self) -> str:
-        """Return who waits for whom at this instant, as the message of a test in which nobody can go on any more.
-
-        For whoever has proven that by other means, as on virtual time: it is to be called in the thread that runs the
-        test's body, before anything is cancelled or torn down, while the test's hooks run.
-        """
-        return self._text_of(self._snapshot(), proven=True)
-
     def _write(self, text: str | None, why: str) -> None:
         if text is None or self.item is None:
             return
@@ -287,12 +297,3 @@ def add_to(report: pytest.TestReport, text: str) -> None:
         report.longrepr = f"{longrepr}\n\n{title}:\n\n{text}"
     else:
         report.sections.append((title, text))
-
-
-def autopsy_text(item: pytest.Item) -> str:
-    """Return `HangRun.proven_text` for the test that runs.
-
-    Args:
-        item: That test.
-    """
-    return item.config.stash[key].proven_text()

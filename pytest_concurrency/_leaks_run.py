@@ -151,7 +151,7 @@ class LeaksRun:
             pytest.fail(problem, pytrace=False)
         return result
 
-    def call(self, phase: Phase) -> Phase:
+    def call(self, item: pytest.Item, phase: Phase) -> Phase:
         """Say what the body has left behind, where no fixture can be about to end it."""
         __tracebackhide__ = True
         test = self._test
@@ -165,7 +165,7 @@ class LeaksRun:
             self._say(test, {test.owner}, self._asked(test, {test.owner}, now=final))
         return result
 
-    def teardown(self, phase: Phase) -> Phase:
+    def teardown(self, item: pytest.Item, phase: Phase) -> Phase:
         """Say what is there after the fixtures have ended."""
         __tracebackhide__ = True
         try:

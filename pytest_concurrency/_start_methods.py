@@ -164,7 +164,7 @@ def _as_text(error: BaseException) -> str:
     return "\n".join(texts)
 
 
-def setup(item: pytest.Item, phase: Phase) -> Phase:
+def setup(item: pytest.Item, asked: frozenset[str], phase: Phase) -> Phase:
     """Set the default before a test's fixtures start any process."""
     problem = _problem(item)
     if problem is None:

@@ -43,8 +43,7 @@ class Of:
 
 
 MARKERS = frozenset({"must_finish_within", "virtual_clock"})
-ASKED = MARKERS
-"""The markers and fixtures that need what is done here; the fixture is called as the marker is."""
+"""The fixture is called as the marker is."""
 
 _clock_key = pytest.StashKey["VirtualClock"]()
 _limit_key = pytest.StashKey[float | None]()
@@ -164,38 +163,50 @@ def _begin(item: pytest.Item, of: Of) -> str | None:
     return None
 
 
-def setup(item: pytest.Item, phase: Phase, of: Of) -> Phase:
-    """Put a test's loops on virtual time before its fixtures make any."""
-    problem = _begin(item, of)
-    with _ended_with_the_run(item):
-        result = yield from _unless_stuck(item, phase)
-    if problem is not None:
-        # Only now: pytest's own plugins tear down what they have not set up.
-        pytest.fail(problem, pytrace=False)
-    return result
+class Timing:
+    """What is put around the phases of a test that asks for virtual time or for a deadline."""
 
+    def __init__(self, of: Of) -> None:
+        self._of = of
 
-def call(item: pytest.Item, phase: Phase, of: Of) -> Phase:
-    """Judge how long the body took."""
-    limit = item.stash.get(_limit_key, None)
-    clock = item.stash.get(_clock_key, None)
-    if clock is not None:
-        clock.start_body()
-    measured = _measured(of.session(item), limit, clock) if limit is not None else None
-    # The body's own exception, a skip and Ctrl-C pass: there is no verdict over them.
-    with _ended_with_the_run(item):
-        result = yield from _unless_stuck(item, phase)
-    if limit is not None and measured is not None:
-        from ._judge.deadline import judged
+    def setup(self, item: pytest.Item, asked: frozenset[str], phase: Phase) -> Phase:
+        """Put a test's loops on virtual time before its fixtures make any."""
+        problem = _begin(item, self._of)
+        with _ended_with_the_run(item):
+            result = yield from _unless_stuck(item, phase)
+        if problem is not None:
+            # Only now: pytest's own plugins tear down what they have not set up.
+            pytest.fail(problem, pytrace=False)
+        return result
 
-        duration = measured()
-        if judged(duration) > limit:
-            from ._show.deadline import deadline_message
+    def call(self, item: pytest.Item, phase: Phase) -> Phase:
+        """Judge how long the body took."""
+        limit = item.stash.get(_limit_key, None)
+        clock = item.stash.get(_clock_key, None)
+        if clock is not None:
+            clock.start_body()
+        measured = _measured(self._of.session(item), limit, clock) if limit is not None else None
+        # The body's own exception, a skip and Ctrl-C pass: there is no verdict over them.
+        with _ended_with_the_run(item):
+            result = yield from _unless_stuck(item, phase)
+        if limit is not None and measured is not None:
+            from ._judge.deadline import judged
 
-            session = of.session(item)
-            trace = session.trace() if session is not None else None
-            raise DeadlineError(deadline_message(trace, duration, limit, of.page(item), of.blocks()))
-    return result
+            duration = measured()
+            if judged(duration) > limit:
+                from ._show.deadline import deadline_message
+
+                session = self._of.session(item)
+                trace = session.trace() if session is not None else None
+                raise DeadlineError(deadline_message(trace, duration, limit, self._of.page(item), self._of.blocks()))
+        return result
+
+    def teardown(self, item: pytest.Item, phase: Phase) -> Phase:
+        """Give time back."""
+        try:
+            return (yield from _unless_stuck(item, phase))
+        finally:
+            _give_back(item)
 
 
 def _measured(session: Session | None, limit: float, clock: VirtualClock | None) -> Callable[[], Duration]:
@@ -212,11 +223,3 @@ def _measured(session: Session | None, limit: float, clock: VirtualClock | None)
     if clock is not None:
         return lambda: Duration(clock.elapsed, "virtual")
     return lambda: noise.between(before, noise.read())
-
-
-def teardown(item: pytest.Item, phase: Phase) -> Phase:
-    """Give time back."""
-    try:
-        return (yield from _unless_stuck(item, phase))
-    finally:
-        _give_back(item)

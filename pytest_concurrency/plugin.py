@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
@@ -24,14 +25,45 @@ if TYPE_CHECKING:
 _settings_key = pytest.StashKey[_settings.Settings]()
 _session_key = pytest.StashKey["Session"]()
 _blocking_key = pytest.StashKey[_blocking_run.BlockingRun]()
-_leaks_key = pytest.StashKey[_leaks_run.LeaksRun]()
+_run_key = pytest.StashKey["_Run"]()
 _asked_key = pytest.StashKey[frozenset[str]]()
+_layers_key = pytest.StashKey[tuple["_Layer", ...]]()
 
 _MARKERS = frozenset().union(
     *(each.MARKERS for each in (_timing, _blocking_run, _start_methods, _leaks_run)), _markers.NAMES
 )
 _FIXTURES = frozenset({"concurrency", "virtual_clock"})
 _RECORDED = _markers.NAMES | {"concurrency", "report", "must_finish_within"}
+
+
+class _Layer(Protocol):
+    """What is put around the phases of a test that asks for it."""
+
+    def setup(self, item: pytest.Item, asked: frozenset[str], phase: Phase) -> Phase: ...
+
+    def call(self, item: pytest.Item, phase: Phase) -> Phase: ...
+
+    def teardown(self, item: pytest.Item, phase: Phase) -> Phase: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What is in force in this pytest run."""
+
+    blocking: _blocking_run.BlockingRun
+    hang: _hang_run.HangRun
+    leaks: _leaks_run.LeaksRun
+    records_all: bool
+    layers: tuple[tuple[frozenset[str], _Layer], ...]
+    """What is put around a test's phases, from the inside out, and the markers and fixtures that ask for it."""
+
+    def layers_of(self, asked: frozenset[str]) -> tuple[_Layer, ...]:
+        """Return what is put around the phases of a test that asks for this."""
+        if not asked and not self.leaks.is_on:
+            return ()
+        return tuple(
+            layer for names, layer in self.layers if asked & names or (layer is self.leaks and self.leaks.is_on)
+        )
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -70,14 +102,23 @@ def pytest_configure(config: pytest.Config) -> None:
     for plugin, name in ((blocking.baseline, "baseline"), (blocking.rules, "rules")):
         if plugin is not None:
             config.pluginmanager.register(plugin, f"pytest_concurrency_{name}")
-    hang = config.stash[_hang_run.key] = _hang_run.HangRun()
+    hang = _hang_run.HangRun()
     hang.session_of, hang.page_of = blocking.session_of, _page
     config.add_cleanup(hang.stop)
     hang.start()
-    leaks = config.stash[_leaks_key] = _leaks_run.LeaksRun()
+    leaks = _leaks_run.LeaksRun()
     config.add_cleanup(leaks.stop)
     leaks.session_of, leaks.page_of = blocking.session_of, _page
     leaks.configure(settings.leaks, config)
+    layers: tuple[tuple[frozenset[str], _Layer], ...] = (
+        (_RECORDED, _Recording()),
+        (_timing.MARKERS, _timing.Timing(_timing.Of(_session_of, _page, blocking.blocks))),
+        (_start_methods.MARKERS, _start_methods),
+        (_hang_run.ASKED, hang),
+        (_leaks_run.ASKED, leaks),
+    )
+    records_all = bool(settings.reports) or settings.timeline
+    config.stash[_run_key] = _Run(blocking, hang, leaks, records_all, layers)
     documented = (_markers, _timing, _blocking_run, _start_methods, _leaks_run)
     for line in (line for each in documented for line in each.DOCS):
         config.addinivalue_line("markers", line)
@@ -85,10 +126,6 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _session_of(item: pytest.Item) -> Session | None:
     return item.stash.get(_session_key, None)
-
-
-def _of(item: pytest.Item) -> _timing.Of:
-    return _timing.Of(_session_of, _page, item.config.stash[_blocking_key].blocks)
 
 
 virtual_clock = _timing.virtual_clock
@@ -124,65 +161,53 @@ def _ended_with_the_run(session: Session) -> Iterator[None]:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
-    asked = item.stash[_asked_key] = _asked(item)
-    item.config.stash[_hang_run.key].item = item
-    phase = _bare()
-    if asked & _RECORDED:
-        phase = _record_setup(item, phase)
-    if asked & _timing.ASKED:
-        phase = _timing.setup(item, phase, _of(item))
-    if asked & _start_methods.MARKERS:
-        phase = _start_methods.setup(item, phase)
-    if asked & _hang_run.ASKED:
-        phase = item.config.stash[_hang_run.key].setup(item, asked, phase)
-    leaks = item.config.stash[_leaks_key]
-    if leaks.is_on or asked & _leaks_run.ASKED:
-        phase = leaks.setup(item, asked, phase)
-    return (yield from item.config.stash[_blocking_key].setup(item, asked, phase))
+    run = item.config.stash[_run_key]
+    run.hang.item = item
+    asked = item.stash[_asked_key] = _asked(item, run)
+    layers = item.stash[_layers_key] = run.layers_of(asked)
+    run.blocking.begin(item, asked)
+    with run.blocking.around("setup"):
+        if not layers:
+            return (yield)
+        phase = _bare()
+        for layer in layers:
+            phase = layer.setup(item, asked, phase)
+        return (yield from phase)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
-    asked = item.stash[_asked_key]
-    phase = _bare()
-    if asked & _RECORDED:
-        phase = _record_call(item, phase)
-    if asked & _timing.ASKED:
-        phase = _timing.call(item, phase, _of(item))
-    if asked & _start_methods.MARKERS:
-        phase = _start_methods.call(item, phase)
-    if asked & _hang_run.ASKED:
-        phase = item.config.stash[_hang_run.key].call(phase)
-    leaks = item.config.stash[_leaks_key]
-    if leaks.is_on or asked & _leaks_run.ASKED:
-        phase = leaks.call(phase)
-    return (yield from item.config.stash[_blocking_key].call(phase))
+    with item.config.stash[_run_key].blocking.around("call"):
+        layers = item.stash[_layers_key]
+        if not layers:
+            return (yield)
+        phase = _bare()
+        for layer in layers:
+            phase = layer.call(item, phase)
+        return (yield from phase)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
-    asked = item.stash[_asked_key]
-    phase = _bare()
-    if asked & _RECORDED:
-        phase = _record_teardown(item, phase)
-    if asked & _timing.ASKED:
-        phase = _timing.teardown(item, phase)
-    if asked & _start_methods.MARKERS:
-        phase = _start_methods.teardown(item, phase)
-    if asked & _hang_run.ASKED:
-        phase = item.config.stash[_hang_run.key].teardown(phase)
-    leaks = item.config.stash[_leaks_key]
-    if leaks.is_on or asked & _leaks_run.ASKED:
-        phase = leaks.teardown(phase)
-    return (yield from item.config.stash[_blocking_key].teardown(phase))
+    run = item.config.stash[_run_key]
+    try:
+        with run.blocking.around("teardown"):
+            layers = item.stash[_layers_key]
+            if not layers:
+                return (yield)
+            phase = _bare()
+            for layer in layers:
+                phase = layer.teardown(item, phase)
+            return (yield from phase)
+    finally:
+        run.hang.item = None
 
 
-def _asked(item: pytest.Item) -> frozenset[str]:
+def _asked(item: pytest.Item, run: _Run) -> frozenset[str]:
     """Return which of our markers and fixtures a test uses, and `report` where every test is to be recorded."""
-    names = {mark.name for mark in item.iter_markers()} & _MARKERS
+    names = {mark.name for mark in item.iter_markers() if mark.name in _MARKERS}
     names.update(_FIXTURES.intersection(getattr(item, "fixturenames", ())))
-    settings = item.config.stash[_settings_key]
-    if settings.reports or settings.timeline:
+    if run.records_all:
         names.add("report")
     return frozenset(names)
 
@@ -191,41 +216,46 @@ def _bare() -> Phase:
     return (yield)
 
 
-def _record_setup(item: pytest.Item, phase: Phase) -> Phase:
-    """Record from before the fixtures on; a target is looked up after them, since one may provide its module."""
-    from ._session import Session
+class _Recording:
+    """What is put around the phases of a test that is recorded."""
 
-    session = item.stash[_session_key] = Session(item.nodeid, _page(item), item.config.stash[_settings_key].blocking)
-    session.find_leaks = partial(item.config.stash[_leaks_key].now, item)
-    session.start()
-    with _ended_with_the_run(session):
-        result = yield from phase
-    try:
-        session.expect(_markers.expectations(item.iter_markers()))
-    except ValueError as error:
-        problem = str(error)
-    else:
+    def setup(self, item: pytest.Item, asked: frozenset[str], phase: Phase) -> Phase:
+        """Record from before the fixtures on; a target is looked up after them, since one may provide its module."""
+        from ._session import Session
+
+        session = item.stash[_session_key] = Session(
+            item.nodeid, _page(item), item.config.stash[_settings_key].blocking
+        )
+        session.find_leaks = partial(item.config.stash[_run_key].leaks.now, item)
+        session.start()
+        with _ended_with_the_run(session):
+            result = yield from phase
+        try:
+            session.expect(_markers.expectations(item.iter_markers()))
+        except ValueError as error:
+            problem = str(error)
+        else:
+            return result
+        # Outside the handler: the reader is not to see two tracebacks of one mistake.
+        pytest.fail(problem, pytrace=False)
+
+    def call(self, item: pytest.Item, phase: Phase) -> Phase:
+        """Judge what the body did."""
+        session = item.stash[_session_key]
+        with _ended_with_the_run(session), session.body():
+            # The body's own exception, a skip and Ctrl-C pass: there is no verdict over them.
+            result = yield from phase
+        failed = [judged for judged in session.judge() if not judged.held]
+        if failed:
+            raise failed[0].error("\n\n".join(judged.message for judged in failed))
         return result
-    # Outside the handler: the reader is not to see two tracebacks of one mistake.
-    pytest.fail(problem, pytrace=False)
 
-
-def _record_call(item: pytest.Item, phase: Phase) -> Phase:
-    session = item.stash[_session_key]
-    with _ended_with_the_run(session), session.body():
-        # The body's own exception, a skip and Ctrl-C pass: there is no verdict over them.
-        result = yield from phase
-    failed = [judged for judged in session.judge() if not judged.held]
-    if failed:
-        raise failed[0].error("\n\n".join(judged.message for judged in failed))
-    return result
-
-
-def _record_teardown(item: pytest.Item, phase: Phase) -> Phase:
-    try:
-        return (yield from phase)
-    finally:
-        item.stash[_session_key].stop()
+    def teardown(self, item: pytest.Item, phase: Phase) -> Phase:
+        """Record no more."""
+        try:
+            return (yield from phase)
+        finally:
+            item.stash[_session_key].stop()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -236,7 +266,7 @@ def pytest_runtest_makereport(
     if item.stash[_asked_key] & _start_methods.MARKERS:
         _start_methods.attach(item, report)
     if call.excinfo is not None:
-        text = item.config.stash[_hang_run.key].take_text()
+        text = item.config.stash[_run_key].hang.take_text()
         if text is not None:
             _hang_run.add_to(report, text)
     if call.excinfo is None and not item.stash[_asked_key] & _RECORDED:
@@ -268,6 +298,10 @@ def _note_properties(item: pytest.Item, found: tuple[Finding, ...]) -> None:
     from ._show.junit import of_blocks
 
     item.user_properties.extend(of_blocks(found, _page(item)))
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    session.config.stash[_run_key].hang.finish(int(exitstatus))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

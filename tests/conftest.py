@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -22,6 +23,10 @@ TIME_OUT = 240.0
 if not IS_INSTALLED and str(ROOT) not in sys.path:
     # `pytest` in a bare checkout, where `python -m pytest` would have put it there.
     sys.path.insert(0, str(ROOT))
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # What a shell runs in the background ignores Ctrl-C, and so would every process that is started here to be stopped.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Inner(Protocol):

@@ -368,6 +368,152 @@ def test_a_proven_deadlock_fails_a_test_that_has_an_opinion_at_once(
     assert "It is not reentrant: take it once, outside, or let the inner function expect it" in text
 
 
+def test_threads_that_are_proven_deadlocked_fail_a_test_at_once_too(
+    pytester: pytest.Pytester, inner: Callable[..., pytest.RunResult]
+) -> None:
+    if not os.access("/proc/self/syscall", os.R_OK):
+        pytest.skip("the kernel has to tell of threads")
+    pytester.makepyfile(
+        hangs=HANGS,
+        test_it="""
+        import asyncio, pytest, queue, signal, subprocess, sys, threading
+        from concurrent.futures import ThreadPoolExecutor
+        from hangs import hang_threads
+
+        def test_lock(concurrency):
+            lock = threading.Lock()
+            with lock:
+                with lock: pass
+
+        def test_item(concurrency):
+            queue.Queue().get()
+
+        def test_item_of_c(concurrency):
+            queue.SimpleQueue().get()
+
+        def test_event(concurrency):
+            threading.Event().wait()
+
+        def test_pool_of_one(concurrency):
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(lambda: pool.submit(int).result()).result()
+
+        @pytest.fixture
+        def pool():
+            with ThreadPoolExecutor(1) as pool:
+                yield pool
+
+        def test_pool_of_a_fixture(concurrency, pool):
+            pool.submit(lambda: pool.submit(int).result()).result()
+
+        def test_a_lock_of_threads_in_coroutines(concurrency):
+            async def main():
+                lock = threading.Lock()
+                async def take():
+                    with lock:
+                        await asyncio.sleep(0)
+                await asyncio.gather(take(), take())
+            asyncio.run(main())
+
+        @pytest.mark.must_finish_within(200)
+        def test_threads():
+            hang_threads(0)
+
+        @pytest.fixture
+        def urgent():
+            signal.signal(signal.SIGURG, lambda *_: done.set())
+            done = threading.Event()
+            yield done
+            signal.signal(signal.SIGURG, signal.SIG_DFL)
+
+        def test_a_signal_may_still_come(concurrency, urgent):
+            subprocess.Popen([sys.executable, "-c", "import os, signal; os.kill(os.getppid(), signal.SIGURG)"])
+            urgent.wait()
+        """,
+    )
+
+    result = inner("-W", "ignore")
+
+    result.assert_outcomes(passed=1, failed=8, errors=1)
+    assert result.ret == 1
+    assert [line.partition(" - ")[2].partition(": ")[0] for line in result.outlines if line.startswith("FAILED")] == [
+        "deadlock",
+        *["nobody can go on any more"] * 3,
+        *["deadlock"] * 4,
+    ]
+    assert "a fixture waited for what its test has been proven to wait for in vain" in result.outlines
+    assert result.errlines == [
+        "pytest_concurrency ends the process, whose threads wait for ever, as was proven: 'ThreadPoolExecutor-0_0',"
+        " 'ThreadPoolExecutor-1_0'"
+    ]
+    assert "deadlock: MainThread waits for Lock `lock`, which it holds itself" in result.outlines
+    assert sum(bool(CIRCLE.match(line)) for line in result.outlines) == 1
+    text = section(result.outlines, "nobody can go on any more: MainThread is in queue")
+    assert text.startswith("nobody can go on any more: MainThread is in queue.SimpleQueue().get()\n\nthread MainThread")
+
+
+def test_who_has_to_wait_for_others_is_not_deadlocked(
+    pytester: pytest.Pytester, inner: Callable[..., pytest.RunResult]
+) -> None:
+    pytester.makepyfile(
+        test_it="""
+        import asyncio, multiprocessing, pytest, subprocess, sys, threading, time
+        from concurrent.futures import ProcessPoolExecutor
+
+        @pytest.fixture(scope="module")
+        def pool():
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                yield pool
+
+        @pytest.fixture(scope="module")
+        def executor():
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as executor:
+                yield executor
+
+        # Its threads are older than the tests that follow.
+        def test_first(pool, executor, concurrency):
+            assert pool.apply(int) + executor.submit(int).result() == 0
+
+        def test_a_pool(pool, concurrency):
+            pool.apply(time.sleep, (0.7,))
+
+        def test_an_executor(executor, concurrency):
+            executor.submit(time.sleep, 0.7).result()
+
+        def test_a_loop_in_front_of_it(pool, concurrency):
+            async def main():
+                loop = asyncio.get_running_loop()
+                done = loop.create_future()
+                pool.apply_async(time.sleep, (0.7,), callback=lambda _: loop.call_soon_threadsafe(done.set_result, 1))
+                await done
+            asyncio.run(main())
+
+        def test_a_program(concurrency):
+            done = threading.Event()
+            def late():
+                subprocess.run([sys.executable, "-c", "import time; time.sleep(0.7)"])
+                done.set()
+            threading.Thread(target=late).start()
+            done.wait()
+
+        def test_a_timer(concurrency):
+            done = threading.Event()
+            threading.Timer(0.7, done.set).start()
+            done.wait()
+
+        def test_a_fork_beside_it(concurrency):
+            # Where Python warns of threads, of ours it does not.
+            child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(0.5,))
+            child.start()
+            child.join()
+        """,
+    )
+
+    result = inner("-W", "error", "-W", "ignore::pytest.PytestDeprecationWarning")
+
+    result.assert_outcomes(passed=7)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 def test_a_child_that_hangs_on_a_lock_from_before_its_fork_says_so(
     pytester: pytest.Pytester, inner: Callable[..., pytest.RunResult]

@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
 from .._frames import current_frames
+from .._originals import get_ident
 from .._record import kernel
 from .._record.recorder import Recorder
 from .._record.thread_view import ThreadView
@@ -33,6 +34,8 @@ class Watch:
     def __init__(self, look: Callable[[], Hang]) -> None:
         self._look = look
         self._view = ThreadView(Recorder())
+        self.view_from_beside = ThreadView(Recorder())
+        """For a thread that asks beside the one that runs the test's body."""
         self._pid = os.getpid()
         self.on = False
         """The test's body runs."""
@@ -48,17 +51,20 @@ class Watch:
             and os.getpid() == self._pid
         )
 
-    def outside(self) -> Literal["quiet", "busy", "moves"]:
+    def outside(self, view: ThreadView | None = None) -> Literal["quiet", "busy", "moves"]:
         """Tell whether no other thread, no process and no signal can bring anything in.
 
         A look at the threads of a process is not one instant: only what is quiet three times in a row is to be
         believed, and busy is what may only have looked so. Where the kernel says nothing of threads, nothing is proven.
+
+        Args:
+            view: What this thread has seen so far, where it is not the one that runs the test's body.
         """
         # A thread that Python does not know is a library's, and waits for something that only it knows.
         if not kernel.TELLS or _handlers() or len(kernel.threads()) > len(current_frames()):
             return "moves"
         now = perf_counter()
-        survey = self._view.survey([threading.get_ident()], now, now + _FAR)
+        survey = (view or self._view).survey([get_ident()], now, now + _FAR)
         if survey.outside or survey.timers.soon:
             return "moves"
         return "busy" if survey.busy else "quiet"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._frames import current_frames
 from .._originals import RLock, allocate_lock, get_ident, start_new_thread
+from .._record import kernel
 from .clocks import Reading
 from .frames import locate, module_of
 from .lanes import LATE
@@ -35,9 +36,6 @@ _LINGER = 40
 _LEFT = 400
 """Looks after which a thread that does not come back to its hub is looked at no more."""
 _MOST = 200
-# Ours, from before any wrapper: a fork is not to be told of the looks that come before it.
-_stat = os.stat
-
 _running: weakref.WeakSet[Sampler] = weakref.WeakSet()
 
 
@@ -101,18 +99,7 @@ class Sampler:
             if stop is not None:
                 stop.release()
                 self._ended.acquire(timeout=5)
-                self._wait_until_gone()
-
-    def _wait_until_gone(self) -> None:
-        """Wait until the system, too, counts the thread no more: a fork is warned of by that count."""
-        pause = allocate_lock()
-        pause.acquire()
-        for _ in range(1000):
-            try:
-                _stat(f"/proc/self/task/{self._native}")
-            except OSError:
-                return
-            pause.acquire(timeout=0.001)
+                kernel.wait_until_gone(self._native)
 
     def resume(self) -> None:
         """Go on where `stop` interrupted."""

@@ -13,7 +13,7 @@ from . import kernel
 from .awaiting import suspension
 from .door import Survey, Timers
 from .lock_lines import lock_taken_at, locks_held_in
-from .threads import is_loop_at_rest
+from .threads import awaits_a_process, is_loop_at_rest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,7 +109,7 @@ class ThreadView:
             return innermost != "user"
         if innermost == "installed" and "pytest_timeout" in frame.f_code.co_filename:
             return True
-        return ident in self._known and innermost != "user"
+        return ident in self._known and innermost != "user" and not awaits_a_process(frame)
 
     def _jobs(self, threads: dict[int, threading.Thread], held: Sequence[object]) -> dict[int, int]:
         """Return for each held thread's strand the strand that waits for its job."""
@@ -266,7 +266,8 @@ def _is_trios_own(waiters: Any) -> bool:
 
 def _unknown_runs(known: Any) -> bool:
     """Tell whether a thread runs that Python does not know yet, or not any more."""
-    mine = {thread.native_id for thread in known}
+    # Whoever looks may be a thread of ours.
+    mine = {thread.native_id for thread in known} | {threading.get_native_id()}
     for native_id in kernel.threads() - mine:
         found = kernel.look(native_id)
         if found is not None and not found.sleeps:

@@ -7,10 +7,10 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from .._frames import current_frames
-from .._places import callers, owner, place_of
+from .._places import callers, outward, owner, place_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from types import FrameType
 
 # Where a thread waits for work, a connection or the end of something, and does nothing by itself:
@@ -33,6 +33,27 @@ _TIMED = (
 )
 
 
+# Where a pool's thread takes in what its processes have done: the end of the file's path, the function, and where its
+# jobs are that have no result yet.
+_RESULTS: tuple[tuple[str, str, Callable[[Mapping[str, Any]], Any]], ...] = (
+    ("multiprocessing/pool.py", "_handle_results", lambda local: local["cache"]),
+    ("concurrent/futures/process.py", "run", lambda local: local["self"].pending_work_items),
+)
+
+
+def awaits_a_process(frame: FrameType) -> bool:
+    """Tell whether a thread of a pool is about to bring in a result, however old it is: somebody waits for that."""
+    for each in outward(frame):
+        path, name = each.f_code.co_filename.replace("\\", "/"), each.f_code.co_name
+        for file, function, jobs_in in _RESULTS:
+            if name == function and path.endswith(file):
+                try:
+                    return bool(jobs_in(each.f_locals))
+                except (KeyError, AttributeError):
+                    return True
+    return False
+
+
 def moving_threads(known: frozenset[int], *, exclude: int) -> Iterator[str]:
     """Yield, in words, each thread that could still act by itself.
 
@@ -48,7 +69,7 @@ def moving_threads(known: frozenset[int], *, exclude: int) -> Iterator[str]:
         if _is_at_rest(frame):
             idle[_pool_of(frame)] += 1
             continue
-        if ident in known and owner(frame.f_code.co_filename) != "user":
+        if ident in known and owner(frame.f_code.co_filename) != "user" and not awaits_a_process(frame):
             continue
         where = next(iter(callers(frame, 1)), None) or place_of(frame)
         yield f"thread {names[ident]!r} at {where.file}:{where.line} in {where.function}"

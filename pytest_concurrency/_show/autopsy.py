@@ -31,7 +31,7 @@ def autopsy_message(hang: Hang, page: Page, trace: Trace | None = None, *, prove
     """
     circle = cycle(hang)
     shown = _shown(hang, circle)
-    is_here = bool(circle) and (circle[0].id in behind(hang) or not _waits_itself(hang))
+    is_here = bool(circle) and (circle[0].id in behind(hang) or not _waits_itself(hang, proven=proven))
     paragraphs = [_headline(hang, circle if is_here else (), page, proven=proven)]
     if circle and not is_here:
         paragraphs.append(_wrapped(f"elsewhere, a {_deadlock(hang, circle)}", page, "  "))
@@ -55,9 +55,13 @@ def is_telling(hang: Hang) -> bool:
     return any(party.wait not in ("", "call", "idle", "loop", "timer") for party in _shown(hang, ()))
 
 
-def _waits_itself(hang: Hang) -> bool:
-    """Tell whether the test's body waits for something by itself, and does not merely run others."""
-    return any(party.id == hang.root and party.wait not in ("", "loop", "runs", "call") for party in hang.parties)
+def _waits_itself(hang: Hang, *, proven: bool) -> bool:
+    """Tell whether the test's body waits for something by itself, and does not merely run others.
+
+    A call that does not return is a wait where it is proven that nobody can go on.
+    """
+    others = ("", "loop", "runs") if proven else ("", "loop", "runs", "call")
+    return any(party.id == hang.root and party.wait not in others for party in hang.parties)
 
 
 def _headline(hang: Hang, circle: Sequence[Party], page: Page, *, proven: bool) -> str:
