@@ -500,6 +500,9 @@ def test_who_has_to_wait_for_others_is_not_deadlocked(
             done = threading.Event()
             threading.Timer(0.7, done.set).start()
             done.wait()
+        """,
+        test_fork="""
+        import multiprocessing, time
 
         def test_a_fork_beside_it(concurrency):
             # Where Python warns of threads, of ours it does not.

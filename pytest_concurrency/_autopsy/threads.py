@@ -190,7 +190,10 @@ def job_of(draft: Draft) -> Any:
     """Return the future of the job that a pool's thread does, None where it does none."""
     for frame in draft.frames:
         if is_in(frame, "concurrent/futures/thread.py", "run"):
-            return getattr(frame.f_locals.get("self"), "future", None)
+            # From 3.14 on, a worker's context has a method of that name, too, inside the job's.
+            future = getattr(frame.f_locals.get("self"), "future", None)
+            if future is not None:
+                return future
         if is_in(frame, "_backends/_asyncio.py", "run"):
             return frame.f_locals.get("future")
     return None
