@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from . import _markers
 from ._blocking.early import sleep_announced
 from ._errors import BlockingCallError, BlockingCallWarning, BlockingError, ConcurrencyWarning
 from ._imports import when_imported
@@ -27,12 +28,6 @@ if TYPE_CHECKING:
     from ._show.messages import Page
     from ._trace import Block
 
-DOCS = (
-    "must_not_block(*, threshold=0.1, kinds=..., allow=()): nothing in the test blocks an event loop",
-    "may_block(reason): this test may block its event loop",
-)
-MARKERS = frozenset({"must_not_block", "may_block"})
-_TIMING = frozenset({"virtual_clock"})
 _OFF = Blocking(mode="off")
 
 
@@ -74,6 +69,7 @@ class BlockingRun:
         self.baseline: BaselineRun | None = None
         self.rules: RulesRun | None = None
         self._test: _Test | None = None
+        self._phases = {name: _Phase(self, name) for name in ("setup", "call", "teardown")}
         self._problem: str | None = None
         self._problem_told = False
         self._unwatched_told: set[str] = set()
@@ -83,6 +79,8 @@ class BlockingRun:
         self.clock_of: Callable[[pytest.Item], tuple[float, bool] | None] = lambda item: None
         """What the test's virtual clock shows, and whether `time.sleep` follows it; None where it has none."""
         self.page_of: Callable[[pytest.Item], Page] | None = None
+        self.on_arm: Callable[[], object] = lambda: None
+        """Told when there is a loop to be watched for the first time."""
         self.on_found: Callable[[pytest.Item, tuple[Finding, ...]], None] | None = None
         """Told of what is found in a test, also where that is only warned of."""
 
@@ -121,7 +119,7 @@ class BlockingRun:
 
             self.baseline = BaselineRun(settings.baseline, root, update=settings.baseline_update)
             # What is new fails at the test's end; what is known is forgiven, and so must not be stopped.
-            settings = replace(settings, mode="fail")
+            settings = settings._replace(mode="fail")
         self._settings, self._root = settings, root
 
     def _arm(self) -> None:
@@ -134,6 +132,12 @@ class BlockingRun:
         self._guard.strand_here = self._strand_here
         self._guard.install()
         self._apply()
+        self.on_arm()
+
+    @property
+    def is_armed(self) -> bool:
+        """Whether a loop may run."""
+        return self._guard is not None
 
     def blocks(self) -> tuple[Block, ...]:
         """Return what counts of what has blocked a loop in the present test, as far as it has not been told yet."""
@@ -297,19 +301,21 @@ class BlockingRun:
         """
         problem = exempt = marker = None
         blocking = self._settings
-        if asked & MARKERS:
+        if asked & _markers.BLOCKING:
             try:
                 blocking, exempt, marker = policy_of(item, self._settings)
             except ValueError as error:
                 blocking, problem = _OFF, str(error)
-        self._test = _Test(item, blocking, exempt, marker, problem, is_recorded=bool(asked - MARKERS - _TIMING))
+        self._test = _Test(
+            item, blocking, exempt, marker, problem, is_recorded=bool(asked - _markers.BLOCKING - {"virtual_clock"})
+        )
         if self._guard is not None:
             self._guard.begin_count()
         self._apply()
 
     def around(self, phase: str) -> _Phase:
         """Say at the end of a phase what was found in it, and after the teardown watch no more."""
-        return _Phase(self, phase)
+        return self._phases[phase]
 
     def end_phase(self, phase: str, error: BaseException | None) -> None:
         """Warn or fail at the end of a phase, which *error* ended if it is none of ours."""
@@ -364,10 +370,10 @@ def _must_not_block(
     from ._blocking.policy import parse_rule
 
     mode = "raise" if settings.mode == "raise" else "fail"
-    blocking = replace(settings, mode=mode)
+    blocking = settings._replace(mode=mode)
     if threshold is not None:
         try:
-            blocking = replace(blocking, threshold=parse_seconds(threshold))
+            blocking = blocking._replace(threshold=parse_seconds(threshold))
         except ValueError as error:
             raise ValueError(f"threshold={threshold!r}: {error}") from None
     if kinds is not None:
@@ -375,13 +381,13 @@ def _must_not_block(
             chosen, past = parse_kinds(kinds)
         except TypeError:
             raise ValueError(f"kinds={kinds!r}: expected names of kinds, such as ('sleep', 'lock')") from None
-        blocking = replace(blocking, kinds=chosen, past_threshold=past)
+        blocking = blocking._replace(kinds=chosen, past_threshold=past)
     more = (allow,) if isinstance(allow, str) else tuple(allow)  # type: ignore[arg-type]  # what is no iterable is refused
     for text in more:
         if not isinstance(text, str):
             raise TypeError(f"allow={allow!r}: expected texts such as 'package.module:function'")
         parse_rule(text)
-    return replace(blocking, allow=(*blocking.allow, *more)), None
+    return blocking._replace(allow=(*blocking.allow, *more)), None
 
 
 def _may_block(settings: Blocking, reason: object) -> tuple[Blocking, str]:

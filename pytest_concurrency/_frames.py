@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from typing import TYPE_CHECKING
 
-from ._originals import RLock
+from ._originals import RLock, allocate_lock
 
 if TYPE_CHECKING:
     from types import FrameType
 
 _lock = RLock()
+# From before any wrapper: a fork is not to be told of the looks that come before it.
+_stat = os.stat
 
 
 def current_frames() -> dict[int, FrameType]:
@@ -28,3 +31,15 @@ def current_frames() -> dict[int, FrameType]:
         finally:
             if was_enabled:
                 gc.enable()
+
+
+def wait_until_gone(native_id: int) -> None:
+    """Wait until a thread that ends is counted no more, for a second at most: a fork is warned of by that count."""
+    pause = allocate_lock()
+    pause.acquire()
+    for _ in range(1000):
+        try:
+            _stat(f"/proc/self/task/{native_id}")
+        except OSError:
+            return
+        pause.acquire(timeout=0.001)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ._autopsy import forks
 from ._errors import DeadlockError
 from ._imports import when_imported
+from ._markers import OVERLAP
 from ._patching import patched
 from ._record import kernel
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     Phase = Generator[None, Any, Any]
 
-ASKED = frozenset({"must_overlap", "must_not_overlap", "must_run_in_parallel", "must_finish_within", "concurrency"})
+ASKED = OVERLAP | {"must_finish_within", "concurrency"}
 """The markers and fixtures of tests that have an opinion on how they go on: a proven deadlock fails these at once."""
 _DEBUGGERS = ("pdb.py", "bdb.py", "pydevd.py")
 
@@ -43,6 +44,8 @@ class HangRun:
         """The test that runs, from its set-up to its teardown."""
         self.session_of: Callable[[pytest.Item], Session | None] = lambda item: None
         self.page_of: Callable[[pytest.Item], Page]
+        self.on_text: Callable[[], object] = lambda: None
+        """Told when there is something to be said in the report of a test."""
         self._undo = ExitStack()
         self._watch: Watch | None = None
         self._watching = ExitStack()
@@ -162,6 +165,7 @@ class HangRun:
             if threading.current_thread() is threading.main_thread():
                 # The test fails and is reported in the usual way.
                 self._text = self._look()
+                self.on_text()
                 return original(*args, **kwargs)
             # The process ends without another word after this.
             self._write(self._look(), "stopped by its time-out")

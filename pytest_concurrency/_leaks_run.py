@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ._errors import ConcurrencyWarning, LeakError, LeakWarning
-from ._markers import parsed, written
+from ._markers import LEAKS, parsed, written
 from ._settings import Leaks
 from ._warning import issue
 
@@ -26,13 +26,6 @@ if TYPE_CHECKING:
 
     Phase = Generator[None, Any, Any]
 
-DOCS = (
-    "must_not_leak(*, allow=()): nothing that the test started is left behind",
-    "may_leak(reason): this test may leave behind what it starts",
-)
-MARKERS = frozenset({"must_not_leak", "may_leak"})
-ASKED = MARKERS | {"concurrency"}
-"""The markers and the fixture for which a test is watched also where the run is not."""
 # Their fixtures carry the loop and end nothing else that a test starts.
 _RUNNERS = ("_pytest.", "pytest_asyncio.", "anyio.pytest_plugin", "pytest_trio.", "pytest_concurrency.", "xdist.")
 
@@ -184,7 +177,7 @@ class LeaksRun:
 
         problem = None
         test = _Test(item, Owner(), self._settings.mode, self._rules)
-        if asked & MARKERS:
+        if asked & LEAKS:
             try:
                 _apply_marker(test)
             except ValueError as error:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import tempfile
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+# Named tuples: what is made at every start of pytest has to be made fast.
 BLOCKING_MODES = ("off", "warn", "fail", "raise")
 LEAKS_MODES = ("off", "warn", "fail")
 KINDS = (
@@ -24,8 +24,7 @@ KINDS_PAST_THRESHOLD = frozenset({"file", "import"})
 REPORT_SUFFIXES = (".trace.json", ".json", ".html", ".sarif")
 
 
-@dataclass(frozen=True, slots=True)
-class Blocking:
+class Blocking(NamedTuple):
     """What counts as a block, and what happens then."""
 
     mode: str = "warn"
@@ -40,16 +39,14 @@ class Blocking:
     baseline_update: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Leaks:
+class Leaks(NamedTuple):
     """What happens about what tests leave behind."""
 
     mode: str = "off"
     allow: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """What one run was asked for."""
 
     blocking: Blocking = Blocking()
@@ -60,6 +57,18 @@ class Settings:
     """Pytest writes JUnit XML."""
     html: bool = False
     """The plugin pytest-html writes its report."""
+
+    @property
+    def watches_all(self) -> bool:
+        """Whether every test has something done for it, whatever it is."""
+        blocking = self.blocking
+        fails = blocking.mode in ("fail", "raise") or blocking.baseline is not None
+        return fails or self.leaks.mode != "off" or self.records_all
+
+    @property
+    def records_all(self) -> bool:
+        """Whether every test is recorded."""
+        return bool(self.reports) or self.timeline
 
 
 def add_options(parser: pytest.Parser) -> None:

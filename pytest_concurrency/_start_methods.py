@@ -20,12 +20,8 @@ if TYPE_CHECKING:
 
     Phase = Generator[None, Any, Any]
 
+_COMPARER = "pytest_concurrency_start_methods"
 NAME = "start_method"
-MARKERS = frozenset({"start_methods"})
-DOCS = (
-    "start_methods(*names): the test runs once under each of these start methods of multiprocessing, by default under"
-    " all that the system has; the fixture start_method is the context",
-)
 METHODS = ("fork", "spawn", "forkserver")
 TITLE = "start method"
 ENTRY = "_pytest_concurrency_start_method"
@@ -36,12 +32,8 @@ _handovers_key = pytest.StashKey["Handovers"]()
 _facts_key = pytest.StashKey[tuple["Facts | None", str]]()
 
 
-@pytest.fixture
-def start_method(request: pytest.FixtureRequest) -> BaseContext:
-    """The context of the start method that this test runs under: `start_method.Process(...)`, `.get_start_method()`.
-
-    Without the marker `start_methods` it is the context of the start method that the program has anyway.
-    """
+def context_of(request: pytest.FixtureRequest) -> BaseContext:
+    """Return the context of the start method that a test runs under; without the marker, the one of the program."""
     import multiprocessing
 
     # Not `get_start_method()`, which would settle the default for good where nobody has chosen one.
@@ -222,6 +214,12 @@ def _without(nodeid: str, method: str) -> str:
 
 def _wrapped(said: list[str]) -> str:
     return "\n".join(textwrap.fill(each, 80, break_long_words=False, break_on_hyphens=False) for each in said)
+
+
+def compare(config: pytest.Config) -> None:
+    """Compare how each test goes under its start methods, from now on."""
+    if not config.pluginmanager.has_plugin(_COMPARER):
+        config.pluginmanager.register(Disagreements(), _COMPARER)
 
 
 class Disagreements:

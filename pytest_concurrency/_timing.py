@@ -23,12 +23,6 @@ if TYPE_CHECKING:
 
     Phase = Generator[None, Any, Any]
 
-DOCS = (
-    "must_finish_within(seconds): the test body takes at most that long; on the virtual clock, exactly measured",
-    "virtual_clock(*, patch_time=False): the test's asyncio or trio loop runs on virtual time: sleeping costs nothing"
-    " and durations are exact",
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Of:
@@ -42,20 +36,15 @@ class Of:
     """What has blocked its loops so far."""
 
 
-MARKERS = frozenset({"must_finish_within", "virtual_clock"})
-"""The fixture is called as the marker is."""
-
 _clock_key = pytest.StashKey["VirtualClock"]()
 _limit_key = pytest.StashKey[float | None]()
 _undo_key = pytest.StashKey[ExitStack]()
 _stuck_key = pytest.StashKey[str]()
 
 
-@pytest.fixture
-def virtual_clock(request: pytest.FixtureRequest) -> VirtualClock:
-    """The clock on which this test's event loops run: `now`, `elapsed` (seconds) and `advance(seconds)`."""
-    clock: VirtualClock = request.node.stash[_clock_key]
-    return clock
+def clock_in(item: pytest.Item) -> VirtualClock:
+    """Return the virtual clock of a test that has one."""
+    return item.stash[_clock_key]
 
 
 def clock_of(item: pytest.Item) -> tuple[float, bool] | None:

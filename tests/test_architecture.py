@@ -32,7 +32,7 @@ ROOMS: dict[str, set[str]] = {
     "_judge": {"_trace", "_hang", "_allow"},
     "_show": {"_trace", "_hang", "_judge"},
     "_record": {"_trace", "_places", "_originals", "_sequence", "_imports", "_patching", "_frames"},
-    "_autopsy": {"_trace", "_hang", "_places", "_patching", "_frames", "_record"},
+    "_autopsy": {"_trace", "_hang", "_places", "_originals", "_patching", "_frames", "_record"},
     "_blocking": {
         *("_trace", "_places", "_originals", "_sequence", "_imports", "_patching", "_frames"),
         *("_errors", "_settings", "_allow"),
@@ -44,7 +44,7 @@ ROOMS: dict[str, set[str]] = {
 # What has to do with the run that pytest does; everything else can be used and tested without it.
 MEETS_PYTEST = {
     *("plugin", "_settings", "_errors", "_timing", "_reporting", "_warning"),
-    *("_start_methods", "_hang_run"),
+    *("_start_methods", "_hang_run", "_phases", "_item"),
 }
 LOOPS = {"asyncio", "trio", "anyio", "uvloop", "gevent", "tornado"}
 RUNS_ON = {"tornado": "asyncio"}

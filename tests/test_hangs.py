@@ -518,8 +518,9 @@ def test_who_has_to_wait_for_others_is_not_deadlocked(
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+@pytest.mark.parametrize("fixture", ["", "concurrency"])
 def test_a_child_that_hangs_on_a_lock_from_before_its_fork_says_so(
-    pytester: pytest.Pytester, inner: Callable[..., pytest.RunResult]
+    pytester: pytest.Pytester, inner: Callable[..., pytest.RunResult], fixture: str
 ) -> None:
     pytest.importorskip("pytest_timeout", reason="stops tests")
     pytester.makepyfile(
@@ -539,7 +540,7 @@ def test_a_child_that_hangs_on_a_lock_from_before_its_fork_says_so(
                 done.wait()
 
         @pytest.mark.timeout(200)
-        def test_it():
+        def test_it(FIXTURE):
             started, done = threading.Event(), threading.Event()
             threading.Thread(target=keeps, args=(started, done), name="keeper", daemon=True).start()
             started.wait()
@@ -551,7 +552,7 @@ def test_a_child_that_hangs_on_a_lock_from_before_its_fork_says_so(
             finally:
                 process.kill()
                 done.set()
-        """,
+        """.replace("FIXTURE", fixture),
     )
 
     result = inner("-W", "ignore")

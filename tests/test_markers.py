@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_concurrency._markers import DOCS, NAMES, Expectation, MarkerError, expectations
+from pytest_concurrency._markers import ALL, DOCS, Expectation, MarkerError, expectations
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,7 +129,7 @@ def test_wrong_arguments_are_said(given: pytest.Mark, text: str) -> None:
 
 
 def test_every_marker_is_documented() -> None:
-    assert {line.partition("(")[0] for line in DOCS} == NAMES
+    assert {line.partition("(")[0] for line in DOCS} == ALL
 
 
 def test_wrong_arguments_fail_that_test_alone(

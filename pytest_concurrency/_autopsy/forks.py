@@ -13,8 +13,7 @@ import contextlib
 import os
 import signal
 import threading
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._frames import current_frames
 
@@ -31,8 +30,7 @@ _PATIENCE = 1.0
 _STEP = 0.01
 
 
-@dataclass(frozen=True, slots=True)
-class Still:
+class Still(NamedTuple):
     """A frame as it was: the child must not touch those of threads that it does not have."""
 
     f_code: CodeType
@@ -113,7 +111,9 @@ def _after_in_parent() -> None:
 def _after_in_child() -> None:
     if _State.on and _ASK is not None:
         with contextlib.suppress(Exception):
-            if signal.getsignal(_ASK) is signal.SIG_DFL:
+            handler = signal.getsignal(_ASK)
+            # The parent's own means of ending a deadlock is nothing for a child.
+            if handler is signal.SIG_DFL or getattr(handler, "__module__", "").startswith(__package__):
                 signal.signal(_ASK, _tell)
 
 

@@ -9,6 +9,7 @@ import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from .._frames import wait_until_gone
 from .._originals import allocate_lock, start_new_thread
 from .._record import kernel
 from . import stranded
@@ -25,6 +26,8 @@ _SIGNAL = getattr(signal, "SIGURG", None)
 """What takes the thread out of its wait: ignored by default, so that nobody is hurt by one that comes late."""
 
 _running: weakref.WeakSet[Lookout] = weakref.WeakSet()
+_stopped: weakref.WeakSet[Lookout] = weakref.WeakSet()
+"""Those that a fork has ended."""
 
 
 class Lookout:
@@ -84,11 +87,14 @@ class Lookout:
             stop.release()
             self._ended.acquire(timeout=5)
             if until_gone:
-                kernel.wait_until_gone(self._native)
+                wait_until_gone(self._native)
 
     def forget(self) -> None:
-        """In a forked child there is no such thread."""
+        """In a forked child there is no such thread, and nothing to be told by it."""
         self._stop = None
+        assert _SIGNAL is not None
+        if signal.getsignal(_SIGNAL) == self._struck:
+            signal.signal(_SIGNAL, signal.SIG_DFL)
 
     def _run(self, stop: Any, ended: Any) -> None:
         self._native = threading.get_native_id()
@@ -130,10 +136,11 @@ def _before_fork() -> None:
     for each in tuple(_running):
         # For good: Python warns of a fork beside a running thread by the threads that are there after it.
         each.stop(until_gone=True)
+        _stopped.add(each)
 
 
 def _after_fork_in_child() -> None:
-    for each in tuple(_running):
+    for each in tuple(_stopped):
         each.forget()
 
 

@@ -8,6 +8,7 @@ until somebody listens.
 from __future__ import annotations
 
 import operator
+import os
 import sys
 import time
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 LISTENERS: dict[str, Callable[[str, tuple[Any, ...]], None]] = {}
 """Audit event -> who hears of it now; empty while no detector is on."""
 
+_STDLIB = os.path.dirname(os.__file__) + os.sep
 SLEEP_HAS_AN_EVENT = sys.version_info >= (3, 13)
 
 
@@ -91,7 +93,12 @@ def sleep_announced() -> Iterator[None]:
 def _exchange(old: Any, new: Any) -> None:
     for module in list(sys.modules.values()):
         # Only plain modules: a lazy one would be loaded by the question. Ours must keep what it saved.
-        if type(module) is ModuleType and not module.__name__.startswith("pytest_concurrency"):
-            for name, value in list(vars(module).items()):
-                if value is old:
-                    setattr(module, name, new)
+        if type(module) is not ModuleType or module.__name__.startswith("pytest_concurrency"):
+            continue
+        # Half of all modules are the standard library's, which have no other name for it.
+        file = getattr(module, "__file__", None) or ""
+        if file.startswith(_STDLIB) and "site-packages" not in file and "dist-packages" not in file:
+            continue
+        for name, value in list(vars(module).items()):
+            if value is old:
+                setattr(module, name, new)

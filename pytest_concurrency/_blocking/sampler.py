@@ -10,9 +10,8 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from .._frames import current_frames
+from .._frames import current_frames, wait_until_gone
 from .._originals import RLock, allocate_lock, get_ident, start_new_thread
-from .._record import kernel
 from .clocks import Reading
 from .frames import locate, module_of
 from .lanes import LATE
@@ -99,7 +98,7 @@ class Sampler:
             if stop is not None:
                 stop.release()
                 self._ended.acquire(timeout=5)
-                kernel.wait_until_gone(self._native)
+                wait_until_gone(self._native)
 
     def resume(self) -> None:
         """Go on where `stop` interrupted."""

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from .._originals import allocate_lock
-
-# From before any wrapper: a fork is not to be told of the looks that come before it.
-_stat = os.stat
 _FUTEX = {
     "x86_64": 202,
     "aarch64": 98,
@@ -25,8 +21,7 @@ TELLS = _FUTEX is not None and os.access("/proc/self/syscall", os.R_OK)
 """Whether it says anything."""
 
 
-@dataclass(frozen=True, slots=True)
-class Thread:
+class Thread(NamedTuple):
     """One thread as the kernel sees it."""
 
     sleeps: bool
@@ -57,18 +52,6 @@ def look(native_id: int) -> Thread | None:
 def threads() -> set[int]:
     """Return the native ids of all threads, those that Python does not know (yet, or any more) too."""
     return {int(name) for name in os.listdir(_TASKS)} if TELLS else set()
-
-
-def wait_until_gone(native_id: int) -> None:
-    """Wait until a thread that ends is counted no more, for a second at most: a fork is warned of by that count."""
-    pause = allocate_lock()
-    pause.acquire()
-    for _ in range(1000):
-        try:
-            _stat(f"{_TASKS}/{native_id}")
-        except OSError:
-            return
-        pause.acquire(timeout=0.001)
 
 
 def _read(native_id: int, name: str) -> str:
