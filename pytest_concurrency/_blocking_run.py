@@ -79,8 +79,9 @@ class BlockingRun:
         self.clock_of: Callable[[pytest.Item], tuple[float, bool] | None] = lambda item: None
         """What the test's virtual clock shows, and whether `time.sleep` follows it; None where it has none."""
         self.page_of: Callable[[pytest.Item], Page] | None = None
-        self.on_arm: Callable[[], object] = lambda: None
-        """Told when there is a loop to be watched for the first time."""
+        self.on_loop: Callable[[], object] = lambda: None
+        """Told when a loop runs in a test that nobody has begun: that is to be made up for."""
+        self._has_begun = False
         self.on_found: Callable[[pytest.Item, tuple[Finding, ...]], None] | None = None
         """Told of what is found in a test, also where that is only warned of."""
 
@@ -121,6 +122,7 @@ class BlockingRun:
             # What is new fails at the test's end; what is known is forgiven, and so must not be stopped.
             settings = settings._replace(mode="fail")
         self._settings, self._root = settings, root
+        self._apply()
 
     def _arm(self) -> None:
         if self._guard is not None:
@@ -130,14 +132,13 @@ class BlockingRun:
         self._guard = Guard(_OFF, self._failed)
         self._guard.on_block = self._take_down
         self._guard.strand_here = self._strand_here
+        self._guard.on_loop = self._loop_runs
         self._guard.install()
         self._apply()
-        self.on_arm()
 
-    @property
-    def is_armed(self) -> bool:
-        """Whether a loop may run."""
-        return self._guard is not None
+    def _loop_runs(self) -> None:
+        if not self._has_begun:
+            self.on_loop()
 
     def blocks(self) -> tuple[Block, ...]:
         """Return what counts of what has blocked a loop in the present test, as far as it has not been told yet."""
@@ -160,7 +161,9 @@ class BlockingRun:
 
         if test is None:
             guard.observe = False
-            guard.policy = Policy(_OFF)
+            # Until the first test is begun in which a loop runs, something has to tell that one does.
+            awaits = self._settings.mode == "warn" and not self._has_begun
+            guard.policy = Policy(self._settings if awaits else _OFF, None, self._rules, self._root)
             return
         rules = self._rules
         if test.blocking.allow != self._settings.allow:
@@ -170,6 +173,7 @@ class BlockingRun:
         self._usual = guard.policy if test.is_plain else None
 
     def _take_down(self, block: Block) -> None:
+        self._loop_runs()
         test = self._test
         if test is None:
             return
@@ -299,6 +303,7 @@ class BlockingRun:
         Args:
             asked: Our markers and fixtures that it uses, `report` where every test is recorded.
         """
+        self._has_begun = True
         problem = exempt = marker = None
         blocking = self._settings
         if asked & _markers.BLOCKING:

@@ -65,12 +65,16 @@ class Phases:
         self._blocking = blocking
         self._hang = hang
         self._watches_leaks = settings.leaks.mode != "off"
+        self._late: pytest.Item | None = None
         self._layers: dict[str, Layer] = {"recording": _Recording(self), "hang": hang}
 
     def begin_late(self, item: pytest.Item) -> None:
-        """Watch the loops of a test that has begun before anybody knew that it would have one."""
-        if _asked_key not in item.stash:
-            self._blocking.begin(item, _NOTHING)
+        """Watch the loops of a test that has begun before anybody knew that it would have one.
+
+        The phase that it is in has no wrapper of ours: its report has to do.
+        """
+        self._late = item
+        self._blocking.begin(item, _NOTHING)
 
     @cached_property
     def leaks(self) -> LeaksRun:
@@ -157,6 +161,10 @@ class Phases:
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         report = yield
+        if self._late is not None:
+            late, self._late = self._late, None
+            if late is item and not self._ends_well(call):
+                report = pytest.TestReport.from_item_and_call(item, call)
         asked = item.stash.get(_asked_key, _NOTHING)
         if call.excinfo is None and not asked:
             return report
@@ -174,6 +182,16 @@ class Phases:
         if session is not None and call.when in ("call", "teardown"):
             self._attach(item, call, session, report)
         return report
+
+    def _ends_well(self, call: pytest.CallInfo[None]) -> bool:
+        """Say what was found in a phase that is over; tell whether it is to end as it did."""
+        assert call.when in ("setup", "call", "teardown")
+        try:
+            self._blocking.end_phase(call.when, call.excinfo.value if call.excinfo is not None else None)
+        except Exception:
+            call.excinfo = pytest.ExceptionInfo.from_current()
+            return False
+        return True
 
     def _attach(
         self, item: pytest.Item, call: pytest.CallInfo[None], session: Session, report: pytest.TestReport

@@ -85,8 +85,8 @@ def pytest_configure(config: pytest.Config) -> None:
     hang.session_of, hang.page_of, hang.on_text = session_of, page_of, run.wrap_phases
     config.add_cleanup(hang.stop)
     hang.start()
-    blocking.on_arm = run.wrap_phases
-    if blocking.is_armed or settings.watches_all:
+    blocking.on_loop = run.wrap_phases
+    if settings.watches_all:
         run.wrap_phases()
     if settings.leaks != _settings.Leaks():
         # It watches from now on, or complains of its settings.

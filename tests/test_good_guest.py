@@ -247,6 +247,56 @@ def test_nothing_is_put_in_place_for_a_test_that_asks_for_nothing(
     inner("--blocking=off").assert_outcomes(passed=1)
 
 
+@pytest.mark.parametrize(
+    ("options", "outcome"),
+    [
+        ((), {"passed": 4, "warnings": 2}),
+        (("--blocking=fail",), {"passed": 2, "failed": 2}),
+        (("--blocking=off",), {"passed": 4}),
+    ],
+)
+def test_a_loop_that_nobody_expected_is_watched_from_its_first_test_on(
+    pytester: pytest.Pytester,
+    inner: Callable[..., pytest.RunResult],
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    outcome: dict[str, int],
+) -> None:
+    # Other plugins bring an event loop library with them.
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    pytester.makepyfile(
+        test_it="""
+        import sys, time
+
+        def test_before(pytestconfig):
+            assert "asyncio" not in sys.modules
+            wrapped = pytestconfig.pluginmanager.has_plugin("pytest_concurrency_phases")
+            assert wrapped == (pytestconfig.getoption("concurrency_blocking") == "fail")
+
+        def test_first():
+            import asyncio
+            async def main():
+                time.sleep(0.002)
+            asyncio.run(main())
+
+        def test_next():
+            import asyncio
+            async def main():
+                time.sleep(0.002)
+            asyncio.run(main())
+
+        def test_last():
+            pass
+        """
+    )
+
+    result = inner("-p", "pytest_concurrency.plugin", *options)
+
+    result.assert_outcomes(**outcome)
+    if "warnings" in outcome:
+        result.stdout.fnmatch_lines(["test_it.py::test_first", "*BlockingCallWarning: time.sleep blocked*"])
+
+
 def test_a_loop_that_outlives_the_test_is_free_of_the_recording(
     pytester: pytest.Pytester, inner: Callable[..., pytest.RunResult]
 ) -> None:

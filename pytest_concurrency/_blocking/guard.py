@@ -165,6 +165,15 @@ class Guard:
             self._safely(self._turns.settle)
 
     @property
+    def on_loop(self) -> Callable[[], object]:
+        """Told of each loop that begins to run, or is found to run, in its thread."""
+        return self._turns.on_loop
+
+    @on_loop.setter
+    def on_loop(self, on_loop: Callable[[], object]) -> None:
+        self._turns.on_loop = on_loop
+
+    @property
     def loops_seen(self) -> int:
         """How many loops have run since `begin_count`."""
         return self._turns.seen
@@ -238,6 +247,7 @@ class Guard:
                 return
         elif get_ident() not in LOOP_THREADS and backend != "trio":
             self._turns.unwatched.add(f"{type(running_loop()).__module__}.{type(running_loop()).__qualname__}")
+            self.on_loop()
         known = audit.EVENTS[event]
         if self._turns.weighing:
             self._safely(self._turns.pause)

@@ -94,6 +94,8 @@ class Turns:
         self.hubs: list[list[Any]] = []
         """The turns of gevent's hubs, by who watches them."""
         self._hub_seen = False
+        self.on_loop: Callable[[], object] = lambda: None
+        """Told of each loop that begins to run, in its thread."""
         self.seen = 0
         """How many loops have run since `begin_count`."""
         self.unwatched: set[str] = set()
@@ -109,6 +111,7 @@ class Turns:
         if not self._hub_seen:
             self._hub_seen = True
             self.seen += 1
+            self.on_loop()
 
     def settle(self) -> None:
         """End the turns of this thread's hub: its greenlets have done what they had to, and wait."""
@@ -119,6 +122,7 @@ class Turns:
         """A loop begins to run on this thread."""
         self._running += 1
         self.seen += 1
+        self.on_loop()
         lane = Lane(backend, loop, self._clocks, self._on_late)
         LOOP_THREADS[lane.thread] = LOOP_THREADS.get(lane.thread, 0) + 1
         self._sampler.add(lane)
