@@ -349,9 +349,15 @@ class Recorder:
 
     def begin(self, name: str, caller: FrameType | None = None, place: Place | None = None) -> LiveSpan:
         """Open a span on the strand that runs here."""
-        strand, lines = self.here(), lines_to(caller)
-        for tell in self.callers:
-            tell(strand, caller)
+        # Each step shows: a call of a microsecond is not to cost many.
+        try:
+            strand = self.here() if self.locators else self._thread.live
+        except AttributeError:
+            strand = self._this_thread()
+        lines = lines_to(caller)
+        if self.callers:
+            for tell in self.callers:
+                tell(strand, caller)
         live = LiveSpan(self._number(), strand, name, next_number(), self._clock() - self.origin, lines, place)
         if strand.chain:
             live.again = _again(strand, caller)
@@ -379,6 +385,18 @@ class Recorder:
         live.done = next_number()
         live.done_time = self._clock() - self.origin
         live.outcome = outcome
+        if self.journal is not None:
+            self.journal.span(live.span)
+
+    def returned(self, live: LiveSpan) -> None:
+        """Say that a call which nobody holds has returned: its work is done, and it ends."""
+        if self.clocks is not None:
+            self.clocks.ended(live)
+        live.done = next_number()
+        live.outcome = "returned"
+        self._open.pop(live.id, None)
+        live.last = next_number()
+        live.done_time = live.end = self._clock() - self.origin
         if self.journal is not None:
             self.journal.span(live.span)
 

@@ -144,9 +144,7 @@ class Calls:
             # A decorator's plain wrapper around a coroutine function: the call lasts until it has been awaited.
             return self.awaited(live, result)
         if doors is None:
-            # Nobody holds it: a call of a microsecond is not to cost many.
-            recorder.done(live, "returned")
-            recorder.end(live)
+            recorder.returned(live)
         else:
             self._leave(live, "returned")
         return result
