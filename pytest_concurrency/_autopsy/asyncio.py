@@ -9,6 +9,7 @@ import threading
 from asyncio import tasks
 from typing import TYPE_CHECKING, Any
 
+from .._frames import locals_of
 from .._places import outward
 from .._record.awaiting import frames_of, suspension
 from .draft import Draft, Grip, coroutine_name, is_in, is_users
@@ -75,11 +76,11 @@ def _uvloops_thread(loop: Any) -> int | None:
 
 
 def _runs(loop: Any, ident: int) -> bool:
-    from .._frames import current_frames
+    from .._frames import current_frames, locals_of
 
     for frame in outward(current_frames().get(ident)):
         if frame.f_code.co_name in ("run", "run_until_complete", "run_forever", "_run_until_complete_and_close"):
-            for value in frame.f_locals.values():
+            for value in locals_of(frame).values():
                 if value is loop or getattr(value, "_loop", None) is loop:
                     return True
     return False
@@ -126,13 +127,13 @@ def _settle(draft: Draft, waiter: Any, suspended: Suspension) -> None:
     elif suspended.kind == "queue" and frame is not None:
         draft.wait = {"put": "put", "send": "put", "join": "join queue"}.get(frame.f_code.co_name, "get")
     elif suspended.kind == "timer" and frame is not None:
-        draft.note = _seconds(frame.f_locals.get("delay"))
+        draft.note = _seconds(locals_of(frame).get("delay"))
     elif awaited:
         draft.wait, draft.on, draft.target = "task", list(awaited), None
     elif suspended.kind == "task" and frame is not None:
         draft.on, draft.any_of, draft.within = _awaited_in(frame)
         draft.target = None
-        inner = frame.f_locals.get("fut")
+        inner = locals_of(frame).get("fut")
         if not draft.on and asyncio.iscoroutine(inner):
             # Since 3.12 `wait_for` awaits a coroutine in the task itself.
             within, found = draft.within, suspension(inner)
@@ -188,7 +189,9 @@ def feeds(task: Any, future: Any) -> bool:
         if callback.__name__ == "_call_set_state" and any(each is future for each in _variables(callback).values()):
             return True
     # anyio's portals hand it to the task that does the call.
-    return any(frame.f_locals.get("future") is future for _, frame in frames_of(task.get_coro()) if not is_users(frame))
+    return any(
+        locals_of(frame).get("future") is future for _, frame in frames_of(task.get_coro()) if not is_users(frame)
+    )
 
 
 def is_queued(loop: Any, future: Any) -> bool:
@@ -224,7 +227,7 @@ def _is_threads(value: Any) -> bool:
 
 def _awaited_in(frame: FrameType) -> tuple[list[object], bool, float | None]:
     """Return the tasks that a library function waits for, whether one is enough, and its time limit in seconds."""
-    variables = frame.f_locals
+    variables = locals_of(frame)
     owner = variables.get("self")
     candidates: list[Any] = [
         variables.get("fut"),
@@ -304,7 +307,7 @@ def _run_for(frames: list[FrameType], tasks: set[int]) -> list[object]:
     """Return the task for whose end a thread runs a loop, where it does."""
     for frame in frames:
         if frame.f_code.co_name in ("run_until_complete", "run"):
-            for value in frame.f_locals.values():
+            for value in locals_of(frame).values():
                 if id(value) in tasks:
                     return [value]
     return []

@@ -15,7 +15,7 @@ import signal
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .._frames import current_frames
+from .._frames import current_frames, locals_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,7 +100,7 @@ def _stills() -> tuple[tuple[str, tuple[Still, ...]], ...]:
 
 
 def _still(frame: FrameType) -> Still:
-    return Still(frame.f_code, frame.f_lasti, frame.f_lineno or 0, dict(frame.f_locals), frame.f_globals)
+    return Still(frame.f_code, frame.f_lasti, frame.f_lineno or 0, dict(locals_of(frame)), frame.f_globals)
 
 
 def _after_in_parent() -> None:

@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from .._frames import locals_of
 from .._hang import Hang, Hold, Party
 from .._places import outward, owner, place_of
 from . import forks
@@ -304,7 +305,7 @@ def _works_for(thread: Draft, future: Any) -> bool:
 def _loop_in(thread: Draft) -> Any:
     for frame in thread.frames:
         if is_in(frame, "asyncio/base_events.py", "_run_once", "run_forever"):
-            return frame.f_locals.get("self")
+            return locals_of(frame).get("self")
     return None
 
 

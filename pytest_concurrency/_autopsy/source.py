@@ -15,6 +15,8 @@ import types
 from inspect import CO_OPTIMIZED
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .._frames import locals_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
@@ -128,7 +130,7 @@ def entered_by(coroutine: Any) -> list[Any]:
 def name_of(value: Any, frames: list[FrameType]) -> str:
     """Return what *value* is called in the first of *frames* that knows it, `` where none does."""
     for frame in frames:
-        local = dict(frame.f_locals)
+        local = dict(locals_of(frame))
         for name, candidate in local.items():
             if candidate is value and name.isidentifier():
                 return name
@@ -184,7 +186,7 @@ def evaluate(node: ast.expr, frame: FrameType) -> Any:
         return node.value
     if isinstance(node, ast.Name):
         if frame.f_code.co_flags & CO_OPTIMIZED:
-            value = frame.f_locals.get(node.id, _MISSING)
+            value = locals_of(frame).get(node.id, _MISSING)
             return frame.f_globals.get(node.id) if value is _MISSING else value
         return frame.f_globals.get(node.id)
     if isinstance(node, ast.Attribute):

@@ -7,7 +7,7 @@ import re
 import threading
 from typing import TYPE_CHECKING, Any
 
-from .._frames import current_frames
+from .._frames import current_frames, locals_of
 from .._places import outward, owner, place_of
 from .draft import Draft, Grip, inner_lock, is_in, is_users
 from .source import called_at, held_in
@@ -103,9 +103,9 @@ def settle(draft: Draft, frames: list[FrameType]) -> None:
         if found is not None:
             # An outer one says more: a future's result is waited for on a condition.
             draft.wait, limit, what = found
-            seconds = frame.f_locals.get(limit)
+            seconds = locals_of(frame).get(limit)
             draft.within = float(seconds) if isinstance(seconds, int | float) and seconds >= 0 else None
-            draft.target = frame.f_locals.get(what)
+            draft.target = locals_of(frame).get(what)
             if draft.wait == "loop":
                 break
     if draft.wait == "idle" and job_of(draft) is not None:
@@ -142,7 +142,7 @@ def _settle_by_line(draft: Draft, frame: FrameType) -> None:
 def _child_in(frame: FrameType) -> int | None:
     """Return the process that a line with `os.waitpid(pid, 0)` waits for."""
     match = re.search(r"wait\w*\(\s*(\w+)", called_at(frame)[2])
-    value = frame.f_locals.get(match[1]) if match is not None else None
+    value = locals_of(frame).get(match[1]) if match is not None else None
     return value if isinstance(value, int) and value > 0 else None
 
 
@@ -191,11 +191,11 @@ def job_of(draft: Draft) -> Any:
     for frame in draft.frames:
         if is_in(frame, "concurrent/futures/thread.py", "run"):
             # From 3.14 on, a worker's context has a method of that name, too, inside the job's.
-            future = getattr(frame.f_locals.get("self"), "future", None)
+            future = getattr(locals_of(frame).get("self"), "future", None)
             if future is not None:
                 return future
         if is_in(frame, "_backends/_asyncio.py", "run"):
-            return frame.f_locals.get("future")
+            return locals_of(frame).get("future")
     return None
 
 
@@ -204,7 +204,7 @@ def jobs_waiting(draft: Draft) -> list[Any]:
     for frame in draft.frames:
         if is_in(frame, "concurrent/futures/thread.py", "_worker"):
             # A queue written in C shows what is in it to the garbage collector only.
-            items = gc.get_referents(frame.f_locals.get("work_queue"))
+            items = gc.get_referents(locals_of(frame).get("work_queue"))
             # Up to 3.12 it keeps them in a list.
             items += [item for each in items if type(each) is list for item in each]
             return [item.future for item in items if type(item).__name__ == "_WorkItem"]

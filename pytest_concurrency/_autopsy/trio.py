@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from trio._core import _run
 
+from .._frames import locals_of
 from .._places import place_of
 from .._record.awaiting import frames_of, suspension
 from .draft import Draft, Grip, coroutine_name, is_in, is_users
@@ -60,7 +61,7 @@ def _is_trios_own(task: Any, runner: Any) -> bool:
 def _is_run(frame: FrameType, runner: Any) -> bool:
     # In guest mode another thread waits for events, and the host's calls `guest_tick` when there are some.
     return is_in(frame, "trio/_core/_run.py", "run", "guest_tick", "get_events") and (
-        frame.f_locals.get("runner") is runner or getattr(frame.f_locals.get("self"), "runner", None) is runner
+        locals_of(frame).get("runner") is runner or getattr(locals_of(frame).get("self"), "runner", None) is runner
     )
 
 
@@ -149,7 +150,7 @@ def worker_task(draft: Draft) -> Any:
     """Return the task for which a pool's thread works, None where it works for none."""
     for frame in draft.frames:
         if is_in(frame, "trio/_threads.py", "worker_fn", "do_release_then_return_result"):
-            register = frame.f_locals.get("task_register")
+            register = locals_of(frame).get("task_register")
             if register and register[0] is not None:
                 return register[0]
     return None

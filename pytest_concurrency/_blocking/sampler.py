@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from .._frames import current_frames, wait_until_gone
+from .._frames import current_frames, locals_of, wait_until_gone
 from .._originals import RLock, allocate_lock, get_ident, start_new_thread
 from .clocks import Reading
 from .frames import locate, module_of
@@ -322,7 +322,7 @@ def _step_of(frame: FrameType | None) -> tuple[object, int, Any, str | None]:
 
 def _locals_of(frame: FrameType, *names: str) -> tuple[Any, ...]:
     """Return variables of a frame that lasts no longer than a step, or only until it goes on."""
-    known = frame.f_locals
+    known = locals_of(frame)
     return tuple(known.get(name) for name in names)
 
 

@@ -10,6 +10,7 @@ import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .._frames import locals_of
 from .._imports import when_imported
 from .._patching import patched
 from .._trace import Leak
@@ -47,7 +48,7 @@ def pool_behind(frame: FrameType | None) -> Any:
             return None
         file = frame.f_code.co_filename
         if file.endswith(_FILES):
-            found = frame.f_locals.get("self")
+            found = locals_of(frame).get("self")
             # The thread that manages the processes knows whose it is.
             found = getattr(found, "executor_reference", lambda found=found: found)()
             if hasattr(found, "submit") or hasattr(found, "apply_async"):

@@ -6,6 +6,7 @@ import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .._frames import locals_of
 from .._places import is_trampoline, owner, place_of
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def suspension(coroutine: Any) -> Suspension:
         if kind in _WHOLE and meaning in _PARTS:
             continue
         kind, at = meaning, frame
-        resource = frame.f_locals.get("self")
+        resource = locals_of(frame).get("self")
         if kind == "lock":
             kind = next((name for name in ("semaphore", "limiter") if name in type(resource).__name__.lower()), kind)
     return Suspension(kind, resource, at, place or fallback, root, in_library, tuple(chain))
@@ -168,7 +169,7 @@ def _driven(frame: FrameType | None) -> Any:
     """Return the async generator that is suspended inside *frame*, where a local variable shows which."""
     if frame is None:
         return None
-    for value in frame.f_locals.values():
+    for value in locals_of(frame).values():
         generator = getattr(value, "generator", value)
         if getattr(generator, "ag_running", False) and getattr(generator, "ag_await", None) is not None:
             return generator

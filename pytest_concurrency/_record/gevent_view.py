@@ -23,6 +23,7 @@ from gevent.queue import SimpleQueue
 from gevent.timeout import Timeout
 from greenlet import greenlet
 
+from .._frames import locals_of
 from .._originals import is_patched
 from .._places import callers, outward, owner, place_of
 from .door import Timers
@@ -168,7 +169,7 @@ def _joined(frame: FrameType | None) -> int | None:
     for each in outward(frame):
         if owner(each.f_code.co_filename) == "user":
             return None
-        thread = each.f_locals.get("self") if each.f_code.co_name == "join" else None
+        thread = locals_of(each).get("self") if each.f_code.co_name == "join" else None
         if isinstance(thread, threading.Thread):
             return thread.ident
     return None
@@ -249,7 +250,7 @@ def _values(frame: FrameType | None, *, deep: bool = True) -> Iterator[Any]:
     for each in outward(frame):
         code = each.f_code
         if owner(code.co_filename) == "user":
-            known = {**{name: each.f_globals.get(name) for name in code.co_names}, **each.f_locals}
+            known = {**{name: each.f_globals.get(name) for name in code.co_names}, **locals_of(each)}
             for value in known.values():
                 yield value
                 # By their very types: a value may be a proxy, which does something when it is asked for its class.

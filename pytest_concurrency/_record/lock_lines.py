@@ -9,6 +9,7 @@ import textwrap
 from inspect import CO_OPTIMIZED
 from typing import TYPE_CHECKING, Any
 
+from .._frames import locals_of
 from .._places import outward, owner
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def _lock(text: str, frame: FrameType) -> Any:
     names = text.strip().split(".")
     if not all(name.isidentifier() for name in names):
         return None
-    scope = frame.f_locals if frame.f_code.co_flags & CO_OPTIMIZED else frame.f_globals
+    scope = locals_of(frame) if frame.f_code.co_flags & CO_OPTIMIZED else frame.f_globals
     value: Any = scope.get(names[0], frame.f_globals.get(names[0]))
     for name in names[1:]:
         try:

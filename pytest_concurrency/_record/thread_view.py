@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .._frames import current_frames
+from .._frames import current_frames, locals_of
 from .._places import callers, outward, owner, place_of
 from .._trace import Wait
 from . import kernel
@@ -196,7 +196,7 @@ def _look(frame: FrameType, thread: threading.Thread | None) -> Look:
             break
         found = _meaning(each)
         if found is not None and _STRENGTH[found[0]] >= _STRENGTH.get(kind, -1):
-            kind, limit = found[0], each.f_locals.get(found[1])
+            kind, limit = found[0], locals_of(each).get(found[1])
             within = limit if isinstance(limit, (int, float)) and limit >= 0 else within
     place = next(iter(callers(frame, 1)), None)
     kernels = kernel.look(thread.native_id) if thread is not None and thread.native_id is not None else None
@@ -240,7 +240,7 @@ def _loop_moves(frame: FrameType) -> str:
     for each in outward(frame):
         path, name = each.f_code.co_filename.replace("\\", "/"), each.f_code.co_name
         if name == "_run_once" and path.endswith("asyncio/base_events.py"):
-            loop = each.f_locals.get("self")
+            loop = locals_of(each).get("self")
             selecting = frame.f_code.co_name == "select"
             own = getattr(getattr(loop, "_ssock", None), "fileno", lambda: -1)()
             registered = getattr(loop, "_selector", None)
@@ -249,12 +249,12 @@ def _loop_moves(frame: FrameType) -> str:
             )
             if others:
                 return "a socket of the loop in thread"
-            return "" if selecting and each.f_locals.get("timeout") is None else "a loop's timer in thread"
+            return "" if selecting and locals_of(each).get("timeout") is None else "a loop's timer in thread"
         if name == "get_events" and path.endswith("trio/_core/_io_epoll.py"):
-            registered = getattr(each.f_locals.get("self"), "_registered", {})
+            registered = getattr(locals_of(each).get("self"), "_registered", {})
             if not all(_is_trios_own(waiters) for waiters in tuple(registered.values())):
                 return "a socket of the loop in thread"
-            return "" if each.f_locals.get("timeout", 0) > 3600 else "a loop's timer in thread"
+            return "" if locals_of(each).get("timeout", 0) > 3600 else "a loop's timer in thread"
     return "thread"
 
 
@@ -282,7 +282,7 @@ def _user_frame(frame: FrameType) -> FrameType | None:
 def _local(frame: FrameType, file: str, functions: tuple[str, ...]) -> Any:
     for each in outward(frame):
         if each.f_code.co_name in functions and each.f_code.co_filename.endswith(file):
-            return each.f_locals.get("self")
+            return locals_of(each).get("self")
     return None
 
 

@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from .._frames import current_frames
+from .._frames import current_frames, locals_of
 from .._places import callers, outward, owner, place_of
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def awaits_a_process(frame: FrameType) -> bool:
         for file, function, jobs_in in _RESULTS:
             if name == function and path.endswith(file):
                 try:
-                    return bool(jobs_in(each.f_locals))
+                    return bool(jobs_in(locals_of(each)))
                 except (KeyError, AttributeError):
                     return True
     return False
@@ -83,7 +83,7 @@ def _pool_of(frame: FrameType) -> Any:
     """Return the executor for which a thread waits for a job, None where it waits for something else."""
     while frame.f_back is not None and owner(frame.f_code.co_filename) == "own":
         frame = frame.f_back
-    reference = frame.f_locals.get("executor_reference") if frame.f_code.co_name == "_worker" else None
+    reference = locals_of(frame).get("executor_reference") if frame.f_code.co_name == "_worker" else None
     return reference() if reference is not None else None
 
 
@@ -119,7 +119,7 @@ def _is_at_rest(frame: FrameType) -> bool:
             return True
         for file, name, local in _TIMED:
             if path.endswith(file) and function == name and file != "selectors.py":
-                return each.f_locals.get(local) is None
+                return locals_of(each).get(local) is None
         each, depth = each.f_back, depth + 1  # type: ignore[assignment]  # the loop's test takes care of None
     path, function = frame.f_code.co_filename.replace("\\", "/"), frame.f_code.co_name
-    return path.endswith("selectors.py") and function == "select" and frame.f_locals.get("timeout") is None
+    return path.endswith("selectors.py") and function == "select" and locals_of(frame).get("timeout") is None

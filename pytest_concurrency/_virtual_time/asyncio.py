@@ -21,6 +21,7 @@ from functools import wraps
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from .._frames import locals_of
 from .._patching import patched
 from .timeline import Line, Spin
 
@@ -93,7 +94,7 @@ def _drop(loop: Any, run: Callable[..., Any], awaitable: Any = None) -> None:
     if inspect.iscoroutine(outer) and inspect.getcoroutinestate(outer) == inspect.CORO_CREATED:
         frame: Any = outer.cr_frame
         # `uvloop.run(main())` wraps the user's coroutine in one of its own.
-        for value in list(frame.f_locals.values()):
+        for value in list(locals_of(frame).values()):
             if inspect.iscoroutine(value):
                 value.close()
     if asyncio.iscoroutine(awaitable):

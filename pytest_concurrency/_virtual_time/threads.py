@@ -7,7 +7,7 @@ import platform
 import threading
 from typing import TYPE_CHECKING
 
-from .._frames import current_frames
+from .._frames import current_frames, locals_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -184,7 +184,7 @@ def _frame_says_parked(frame: FrameType) -> bool:
     """Tell the same from Python's side, where the kernel does not say: less sure of hand-made locks."""
     name, code = frame.f_globals.get("__name__"), frame.f_code.co_name
     if name == "threading" and code == "wait":
-        return frame.f_locals.get("timeout") is None and _unnotified(frame)
+        return locals_of(frame).get("timeout") is None and _unnotified(frame)
     if name == "concurrent.futures.thread" and code == "_worker":
         return _executor_worker_rests(frame)
     return False
@@ -192,7 +192,7 @@ def _frame_says_parked(frame: FrameType) -> bool:
 
 def _executor_worker_rests(frame: FrameType) -> bool:
     # The pool counts its idle workers, and takes one off for a job it accepts; a worker has a weak reference to it.
-    executor = frame.f_locals["executor_reference"]()
+    executor = locals_of(frame)["executor_reference"]()
     if executor is None:
         return True
     return bool(executor._work_queue.empty() and executor._idle_semaphore._value >= len(executor._threads))
@@ -216,5 +216,5 @@ def _awaits_future(frame: FrameType) -> bool:
 
 def _unnotified(frame: FrameType) -> bool:
     """Tell whether nobody has notified the `Condition.wait` of *frame* yet."""
-    local = frame.f_locals
+    local = locals_of(frame)
     return local.get("waiter") is not None and local["waiter"] in getattr(local.get("self"), "_waiters", ())
