@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
-from . import _markers
+# The trace is loaded here, before any loop of the test runs, since what is found in one is written in its terms.
+from . import _markers, _trace  # noqa: F401
 from ._errors import ConcurrencyError, ConcurrencyWarning
 from ._hang_run import ASKED, add_to
 from ._item import asked_by, page_of, session_key, session_of

@@ -8,11 +8,11 @@ import sysconfig
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from ._trace import Place
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import CodeType, FrameType
+
+    from ._trace import Place
 
 _OWN = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
@@ -48,6 +48,9 @@ def owner(filename: str) -> str:
 
 def place_of(frame: FrameType) -> Place:
     """Return the line that *frame* executes."""
+    # Here, since a suite in which nothing is found is to load no trace.
+    from ._trace import Place
+
     code = frame.f_code
     return Place(code.co_filename, frame.f_lineno or code.co_firstlineno, getattr(code, "co_qualname", code.co_name))
 
@@ -112,6 +115,8 @@ def _yielded_to(frame: FrameType) -> FrameType | None:
 
 
 def _place_at(code: CodeType, instruction: int) -> Place:
+    from ._trace import Place
+
     # Two bytes are an instruction, on every version; a generator that has not begun stands before the first one.
     found = next(islice(code.co_positions(), max(instruction, 0) // 2, None), (None,))[0]
     return Place(code.co_filename, found or code.co_firstlineno, code.co_qualname)

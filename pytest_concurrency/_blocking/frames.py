@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from .._places import is_trampoline, outward, owner, place_of
-from .._trace import Place
 from .kinds import CALLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
+
+    from .._trace import Place
 
 LOOP_LIBRARIES = frozenset({"asyncio", "trio", "anyio", "uvloop", "tornado", "gevent", "sniffio"})
 
@@ -118,6 +119,8 @@ def started_at(site: Site | None, call: str) -> Site | None:
 
 def _started_by() -> Iterator[Place]:
     """Yield the user's lines that led to the start of this greenlet, innermost first, as gevent has kept them."""
+    from .._trace import Place
+
     greenlet = sys.modules.get("greenlet")
     frame = getattr(greenlet.getcurrent(), "spawning_stack", None) if greenlet is not None else None
     while frame is not None:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from .._imports import when_imported
 from .._originals import get_ident, thread_local
 from .._sequence import next_number
-from .._trace import Block
 from . import audit
 from .clocks import ThreadClocks, between
 from .early import sleep_announced
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from .._settings import Blocking
+    from .._trace import Block
     from .clocks import Reading, Spent
     from .lanes import Lane
     from .methods import Method
@@ -427,6 +427,8 @@ class Guard:
         lane = self._sampler.here()
         if lane is not None:
             lane.account(seconds)
+        from .._trace import Block
+
         block = Block(
             kind=call.kind,
             call=call.site.call,
@@ -460,6 +462,8 @@ class Guard:
         for late in explain(
             spent, samples, known, known_open, self._policy.blocking.threshold, told=lane.running is None
         ):
+            from .._trace import Block
+
             sample = late.sample
             number = next_number()
             expression = written(sample.span)
