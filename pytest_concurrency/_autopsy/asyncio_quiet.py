@@ -58,5 +58,4 @@ def _wait(loop: Any, watch: Watch) -> None:
         if events:
             loop._process_events(events)
             return
-        if outside == "moves":
-            delay = min(delay * 2, _LONGEST)
+        delay = _SHORTEST if outside == "quiet" else min(delay * 2, _LONGEST)

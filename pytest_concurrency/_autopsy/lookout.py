@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import weakref
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from .._frames import wait_until_gone
@@ -99,8 +99,15 @@ class Lookout:
     def _run(self, stop: Any, ended: Any) -> None:
         self._native = threading.get_native_id()
         quiet, pause = 0, _FIRST
+        again, until = 0, 1
         try:
             while not stop.acquire(timeout=_PAUSE if quiet else pause):
+                if self._watch.look_again is not None:
+                    # Now and then, and ever more seldom: a loop that is asked to look does not stand still.
+                    again += 1
+                    if again >= until:
+                        again, until = 0, until * 2
+                        self._ask()
                 quiet = quiet + 1 if self._is_quiet() else 0
                 pause = min(pause * 2, _LONGEST)
                 if quiet == ENOUGH:
@@ -114,6 +121,13 @@ class Lookout:
             return
         finally:
             ended.release()
+
+    def _ask(self) -> None:
+        look_again, self._watch.look_again = self._watch.look_again, None
+        if look_again is not None:
+            # The run may be over.
+            with suppress(RuntimeError):
+                look_again()
 
     def _is_quiet(self) -> bool:
         native = self._main.native_id

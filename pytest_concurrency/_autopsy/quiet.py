@@ -41,6 +41,8 @@ class Watch:
         """The test's body runs."""
         self.found: Hang | None = None
         """Who waited for whom when it was proven."""
+        self.look_again: Callable[[], None] | None = None
+        """Makes a loop ask once more, which has given up for now: set by it, called from beside."""
 
     def is_here(self) -> bool:
         """Tell whether this thread is the one that runs the test's body, and nothing has been proven yet."""
@@ -60,9 +62,10 @@ class Watch:
         Args:
             view: What this thread has seen so far, where it is not the one that runs the test's body.
         """
-        # A thread that Python does not know is a library's, and waits for something that only it knows.
-        if not kernel.TELLS or _handlers() or len(kernel.threads()) > len(current_frames()):
+        if not kernel.TELLS or _handlers():
             return "moves"
+        if len(kernel.threads()) > len(current_frames()) or _somebody_runs():
+            return "busy"
         now = perf_counter()
         survey = (view or self._view).survey([get_ident()], now, now + _FAR)
         if survey.outside or survey.timers.soon:
@@ -77,6 +80,16 @@ class Watch:
             # The test goes on as it would without us.
             self.on = False
         return self.found is not None
+
+
+def _somebody_runs() -> bool:
+    """Tell whether any other thread wants to run, whoever it belongs to: it may hold what others wait for.
+
+    One that Python does not know is a library's, and waits for something that only it knows, or is about to begin.
+    """
+    own = threading.get_native_id()
+    looks = [kernel.look(native_id) for native_id in kernel.threads() if native_id != own]
+    return any(look is not None and not look.sleeps for look in looks)
 
 
 def _handlers() -> list[Any]:

@@ -71,6 +71,9 @@ class _Instrument(trio.abc.Instrument):
             self._woken = True
             self._pause.acquire(timeout=_PAUSE)
             runner.entry_queue.run_sync_soon(_nothing, idempotent=True)
+        else:
+            token = trio.lowlevel.current_trio_token()
+            self._watch.look_again = lambda: token.run_sync_soon(_nothing, idempotent=True)
 
 
 def _has_known_host() -> bool:

@@ -16,6 +16,10 @@ _FUTEX = {
     "s390x": 238,
 }.get(platform.machine())
 _PRIVATE = 128
+_BITSET = 9
+# In glibc a mutex that the C library or the interpreter keeps for itself waits in another way than a lock of the
+# program's: whoever holds it may merely have been preempted.
+_KEEPS_THEM_APART = "CS_GNU_LIBC_VERSION" in getattr(os, "confstr_names", {})
 _TASKS = "/proc/self/task"
 TELLS = _FUTEX is not None and os.access("/proc/self/syscall", os.R_OK)
 """Whether it says anything."""
@@ -29,7 +33,7 @@ class Thread(NamedTuple):
     in_lock: bool
     """It waits for a lock of this process: also while it waits for the GIL, but then with a time limit."""
     for_ever: bool
-    """It waits with no time limit."""
+    """It waits for such a lock with no time limit."""
     turns: str
     """How much it has run so far: when this is the same twice, it has not run in between."""
 
@@ -44,8 +48,10 @@ def look(native_id: int) -> Thread | None:
         return None
     in_lock = for_ever = False
     if len(call) > 4 and call[0] == str(_FUTEX):
-        in_lock = bool(int(call[2], 16) & _PRIVATE)
-        for_ever = in_lock and int(call[4], 16) == 0
+        operation = int(call[2], 16)
+        in_lock = bool(operation & _PRIVATE)
+        is_lock = not _KEEPS_THEM_APART or operation & 0x7F == _BITSET
+        for_ever = in_lock and is_lock and int(call[4], 16) == 0
     return Thread(state == "S", in_lock, for_ever, turns)
 
 

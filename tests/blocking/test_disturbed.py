@@ -177,6 +177,8 @@ def test_it():
     result.assert_outcomes(passed=1)
 
 
+# The terminal for it is made by a fork, and xdist, uvloop and gevent have threads of their own here.
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_debugger_steps_in(suite: Suite, pytester: pytest.Pytester) -> None:
     suite("def test_it(): pass")
     pytester.makepyfile(
