@@ -34,6 +34,8 @@ Interval = tuple[float, float]
 # 1.22: whoever has it may have to wait for a processor, and the other sleeps meanwhile.
 SHARE, HAND_OVER = 0.5, 0.2
 GIL_HOLDER = 0.8
+# Only whoever has the GIL computes, and the others for a moment, each time that they ask for it.
+GIL_MOST = 1.1
 GIL_WAITS = 190.0
 GIL_SLEEP = 0.25
 # Whoever takes turns asks for one processor between them; below this much of one, most of the time nobody did.
@@ -246,6 +248,7 @@ def _took_turns_with_the_gil(spent: Sequence[_Spent | None]) -> bool:
     # A handful is no pattern: a thread may have to wait once or twice for whatever else.
     wanted = computing + sum(each.queued for each in known)
     # Whoever has the GIL computes or wants to: one at least, all the time. Naps come often, too, but ask for less.
-    if waits < 4 or wanted < GIL_HOLDER * max(each.wall for each in known):
+    wall = max(each.wall for each in known)
+    if waits < 4 or wanted < GIL_HOLDER * wall or computing > GIL_MOST * wall:
         return False
     return waits / computing >= GIL_WAITS and asleep / (computing + asleep) >= GIL_SLEEP
