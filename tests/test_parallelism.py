@@ -75,7 +75,7 @@ ASLEEP = (clock(1, 0, 0), clock(2, 0, 0), clock(1, 1, 0.001, 0.0, 1), clock(2, 1
 ASLEEP_BUT_CHARGED = (clock(1, 0, 0), clock(2, 0, 0), clock(1, 1, 0.39, 0.01, 1), clock(2, 1, 0.01, 0.0, 1))
 # The GIL's holder waits for a processor, beside other processes, and the other sleeps meanwhile.
 HELD_UP = (clock(1, 0, 0), clock(2, 0, 0), clock(1, 1, 0.31, 0.28, 30), clock(2, 1, 0.32, 0.31, 30))
-# They need the GIL often, and a pause of the machine's looks like sleep; yet two that share a GIL cannot compute so much.
+# They need the GIL often, and a pause looks like sleep; yet two that share a GIL cannot compute so much.
 CHATTY = (clock(1, 0, 0), clock(2, 0, 0), clock(1, 1, 0.63, 0.0, 200), clock(2, 1, 0.63, 0.0, 200))
 # The host of a virtual machine ran somebody else for half of the time: both had work, and neither went to sleep …
 STOLEN = tuple(replace(clock(strand, time, time / 2, 0.0, 0), awake=True) for time in (0, 1) for strand in (1, 2))
