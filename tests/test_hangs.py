@@ -457,7 +457,7 @@ def test_who_has_to_wait_for_others_is_not_deadlocked(
 ) -> None:
     pytester.makepyfile(
         test_it="""
-        import asyncio, multiprocessing, pytest, subprocess, sys, threading, time
+        import asyncio, multiprocessing, pytest, sched, subprocess, sys, threading, time
         from concurrent.futures import ProcessPoolExecutor
 
         @pytest.fixture(scope="module")
@@ -488,6 +488,22 @@ def test_who_has_to_wait_for_others_is_not_deadlocked(
                 await done
             asyncio.run(main())
 
+        @pytest.fixture(scope="module")
+        def scheduler():
+            # Its thread is older than the test, and none of its code is the user's.
+            scheduler, ended = sched.scheduler(delayfunc=threading.Event().wait), threading.Event()
+            scheduler.enter(2, 1, ended.set)
+            thread = threading.Thread(target=scheduler.run)
+            thread.start()
+            yield ended
+            thread.join()
+
+        def test_before_it(scheduler, concurrency):
+            pass
+
+        def test_a_scheduler(scheduler, concurrency):
+            scheduler.wait()
+
         def test_a_program(concurrency):
             done = threading.Event()
             def late():
@@ -514,7 +530,7 @@ def test_who_has_to_wait_for_others_is_not_deadlocked(
 
     result = inner("-W", "error", "-W", "ignore::pytest.PytestDeprecationWarning")
 
-    result.assert_outcomes(passed=7)
+    result.assert_outcomes(passed=9)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")

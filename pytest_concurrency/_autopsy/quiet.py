@@ -67,7 +67,7 @@ class Watch:
         if len(kernel.threads()) > len(current_frames()) or _somebody_runs():
             return "busy"
         now = perf_counter()
-        survey = (view or self._view).survey([get_ident()], now, now + _FAR)
+        survey = (view or self._view).survey([get_ident()], now, now + _FAR, of_all=True)
         if survey.outside or survey.timers.soon:
             return "moves"
         return "busy" if survey.busy else "quiet"

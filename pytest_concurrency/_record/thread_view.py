@@ -13,7 +13,7 @@ from . import kernel
 from .awaiting import suspension
 from .door import Survey, Timers
 from .lock_lines import lock_taken_at, locks_held_in
-from .threads import awaits_a_process, is_loop_at_rest
+from .threads import awaits_a_process, is_at_rest, is_loop_at_rest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +41,7 @@ _WAITS = (
     ("asyncio/base_events.py", "_run_once", "loop", ""),
     ("trio/_core/_io_epoll.py", "get_events", "loop", ""),
 )
+_TOOLS = ("pytest_timeout", "execnet", "pydevd", "debugpy")
 # An outer one says more: a future's result is waited for on a condition, a pool's worker waits on its queue.
 _STRENGTH = {"event": 0, "semaphore": 1, "queue": 2, "join": 3, "result": 3, "loop": 3, "idle": 4, "start": 5}
 
@@ -68,20 +69,22 @@ class ThreadView:
         self._known = {thread.ident for thread in threading.enumerate()} - {threading.main_thread().ident}
         self._marks: dict[int, object] = {}
 
-    def survey(self, held: Sequence[object], now: float, horizon: float) -> Survey:
+    def survey(self, held: Sequence[object], now: float, horizon: float, *, of_all: bool = False) -> Survey:
         """Return what could still move.
 
         Args:
             held: The identifiers of the threads that are held.
             now: The time.
             horizon: Until when they may wait.
+            of_all: Also those that are none of the test's: a scheduler that is older than it may yet call it.
         """
         frames = current_frames()
         threads = {thread.ident: thread for thread in threading.enumerate() if thread.ident is not None}
         looks = {
             ident: _look(frame, threads.get(ident))
             for ident, frame in frames.items()
-            if ident not in held and not self._is_bystander(ident, frame, threads)
+            if ident not in held
+            and not (_is_of_a_tool(frame, threads.get(ident)) if of_all else self._is_bystander(ident, frame, threads))
         }
         jobs = self._jobs(threads, held)
         behind = {ident for ident in looks if self._waits_for_held(ident, looks[ident], frames, threads, held, jobs)}
@@ -183,6 +186,15 @@ class ThreadView:
             if place is not None:
                 waits.append(Wait(by, "result", None, (strand,), place))
         return tuple(waits)
+
+
+def _is_of_a_tool(frame: FrameType, thread: threading.Thread | None) -> bool:
+    """Tell whether a thread is ours, or one of a tool that runs or stops tests, or waits for somebody to come by."""
+    job = getattr(getattr(thread, "function", None), "__module__", None)
+    files = [each.f_code.co_filename for each in outward(frame)]
+    if job == "pytest_timeout" or any(tool in file for file in files for tool in _TOOLS) or is_at_rest(frame):
+        return True
+    return thread is None and any(owner(file) == "own" for file in files)
 
 
 def _look(frame: FrameType, thread: threading.Thread | None) -> Look:

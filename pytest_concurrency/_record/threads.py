@@ -33,6 +33,14 @@ _TIMED = (
 )
 
 
+# Whoever stands there below none of the user's code waits for a connection or for a job.
+_SERVES = (
+    ("socketserver.py", "serve_forever"),
+    ("socket.py", "accept"),
+    ("multiprocessing/pool.py", "_handle_workers"),
+    ("multiprocessing/pool.py", "_handle_results"),
+    ("concurrent/futures/process.py", "run"),
+)
 # Where a pool's thread takes in what its processes have done: the end of the file's path, the function, and where its
 # jobs are that have no result yet.
 _RESULTS: tuple[tuple[str, str, Callable[[Mapping[str, Any]], Any]], ...] = (
@@ -51,6 +59,17 @@ def awaits_a_process(frame: FrameType) -> bool:
                     return bool(jobs_in(locals_of(each)))
                 except (KeyError, AttributeError):
                     return True
+    return False
+
+
+def is_at_rest(frame: FrameType) -> bool:
+    """Tell whether a thread serves whoever comes by, or a pool of processes that has nothing to do."""
+    for each in outward(frame):
+        path, name = each.f_code.co_filename.replace("\\", "/"), each.f_code.co_name
+        if owner(path) == "user":
+            return False
+        if any(name == function and path.endswith(file) for file, function in _SERVES):
+            return not awaits_a_process(frame)
     return False
 
 
