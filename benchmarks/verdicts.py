@@ -21,7 +21,7 @@ WORK = """
 import hashlib, threading, time, zlib
 
 DATA = bytes(1 << 24)
-NOISE = hashlib.sha512(b"noise").digest() * (1 << 14)
+NOISE = hashlib.sha512(b"noise").digest() * (1 << 18)
 LOCK = threading.Lock()
 
 def compute(number=0):
@@ -34,8 +34,7 @@ def digest(number=0):
         hashlib.sha256(DATA).digest()
 
 def squeeze(number=0):
-    for _ in range(4):
-        zlib.compress(NOISE)
+    zlib.compress(NOISE)
 
 def nap(number=0):
     time.sleep(0.1)

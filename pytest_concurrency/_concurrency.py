@@ -76,14 +76,14 @@ class Concurrency:
         Raises:
             ValueError: The target cannot be imported or is not callable.
         """
-        self._session.read_clocks(_CLOCKS)
+        self._session.read_clocks(_CLOCKS, sparing=True)
         self._session.watch(target, name)
 
     @contextmanager
     def span(self, name: str) -> Iterator[None]:
         """Record the `with` block as a span; good in sync and in async code."""
         recorder = self._session.recorder
-        self._session.read_clocks(_CLOCKS)
+        self._session.read_clocks(_CLOCKS, sparing=True)
         frame = sys._getframe(2)
         live = recorder.begin(name, caller=frame, place=place_of(frame))
         self._session.doors.entered(live)

@@ -8,8 +8,9 @@ import sysconfig
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from ._frames import outward as outward
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from types import CodeType, FrameType
 
     from ._trace import Place
@@ -53,13 +54,6 @@ def place_of(frame: FrameType) -> Place:
 
     code = frame.f_code
     return Place(code.co_filename, frame.f_lineno or code.co_firstlineno, getattr(code, "co_qualname", code.co_name))
-
-
-def outward(frame: FrameType | None) -> Iterator[FrameType]:
-    """Yield *frame* and its callers, innermost first."""
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
 
 
 def callers(frame: FrameType | None, limit: int = 8) -> tuple[Place, ...]:

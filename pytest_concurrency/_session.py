@@ -166,10 +166,14 @@ class Session:
                     )
                 )
 
-    def read_clocks(self, most: int) -> None:
-        """Take down what threads ask of the processors, from now on, *most* times."""
+    def read_clocks(self, most: int, *, sparing: bool = False) -> None:
+        """Take down what threads ask of the processors, from now on, *most* times.
+
+        Args:
+            sparing: Less often where calls are so short that it would show.
+        """
         if self.recorder.clocks is None:
-            self.recorder.clocks = CpuClocks(self.recorder, most)
+            self.recorder.clocks = CpuClocks(self.recorder, most, sparing=sparing)
 
     def watch(self, target: object, name: str | None = None) -> str:
         """Record the calls of *target*; return the name that their spans carry.

@@ -27,7 +27,7 @@ ROOMS: dict[str, set[str]] = {
     "_settings": set(),
     "_markers": set(),
     "_allow": set(),
-    "_places": {"_trace"},
+    "_places": {"_trace", "_frames"},
     "_hang": {"_trace"},
     "_judge": {"_trace", "_hang", "_allow"},
     "_show": {"_trace", "_hang", "_judge"},

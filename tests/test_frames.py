@@ -1,38 +1,34 @@
-"""Looking at what other threads do must not let them go on in the middle of it."""
+"""Looking at what other threads do must not let them go on in the middle of it: up to 3.12 that crashes Python."""
 
 from __future__ import annotations
 
 import gc
 import sys
 import threading
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_concurrency._frames import current_frames, locals_of
+from pytest_concurrency._frames import caller_of, current_frames, locals_of, outward
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import FrameType
+    from types import CodeType, FrameType
 
-
-in_the_middle = pytest.mark.skipif(sys.version_info >= (3, 12), reason="collects between two instructions only")
+collects_anywhere = pytest.mark.skipif(sys.version_info >= (3, 12), reason="collects between two instructions only")
+copies_locals = pytest.mark.skipif(sys.version_info >= (3, 13), reason="shows a frame's variables without a copy")
 
 
 @pytest.fixture
-def deep_thread() -> Iterator[int]:
-    """A thread that waits, twenty calls deep, in frames that nobody has asked for yet."""
+def waiting() -> Iterator[int]:
+    """A thread that waits in the standard library, called by this module, by its identifier."""
     ready, done = threading.Event(), threading.Event()
 
-    def descend(left: int) -> None:
-        if left:
-            descend(left - 1)
-        else:
-            ready.set()
-            done.wait()
+    def stay() -> None:
+        ready.set()
+        done.wait()
 
-    thread = threading.Thread(target=descend, args=(20,))
+    thread = threading.Thread(target=stay)
     thread.start()
     ready.wait()
     assert thread.ident is not None
@@ -41,53 +37,65 @@ def deep_thread() -> Iterator[int]:
     thread.join()
 
 
-@contextmanager
-def collections() -> Iterator[list[str]]:
-    """Collect at each chance, and note it."""
-    found: list[str] = []
+class Asked:
+    """A frame that notes whether garbage may be collected while it is asked for something."""
 
-    def note(phase: str, info: object) -> None:
-        found.append(phase)
+    f_code: CodeType = (lambda: None).__code__
+    f_trace = None
 
-    before = gc.get_threshold()
-    gc.callbacks.append(note)
-    gc.set_threshold(1)
+    @property
+    def f_locals(self) -> dict[str, bool]:
+        return {"collects": gc.isenabled()}
+
+    @property
+    def f_back(self) -> object:
+        return gc.isenabled()
+
+
+@collects_anywhere
+def test_nothing_is_collected_meanwhile() -> None:
+    asked: FrameType = Asked()  # type: ignore[assignment]  # it has what is asked of a frame
+
+    assert locals_of(asked)["collects"] is False
+    assert caller_of(asked) is False  # type: ignore[comparison-overlap]
+    assert gc.isenabled()
+
+
+def test_collections_stay_switched_off(waiting: int) -> None:
+    gc.disable()
     try:
-        yield found
+        for frame in outward(current_frames()[waiting]):
+            locals_of(frame)
+        assert not gc.isenabled()
     finally:
-        gc.set_threshold(*before)
-        gc.callbacks.remove(note)
+        gc.enable()
 
 
-@in_the_middle
-def test_a_thread_is_looked_at_without_a_collection(deep_thread: int) -> None:
-    # In 3.11 a collection runs Python code in the middle of `frame.f_back`: the other thread may leave that very frame
-    # meanwhile, and the interpreter crashes.
-    frame: FrameType | None = current_frames()[deep_thread]
-    depth = 0
-    with collections() as found:
-        while frame is not None:
-            frame = frame.f_back
-            depth += 1
-        in_between = len(found)
-
-    assert depth > 20
-    assert in_between == 0
+def in_library_and_here(waiting: int) -> tuple[FrameType, FrameType]:
+    """Return the frames of `Event.wait` and of its caller, which may be about to begin when it is first looked at."""
+    while True:
+        frames = {frame.f_code.co_name: frame for frame in outward(current_frames()[waiting])}
+        if "wait" in frames:
+            return frames["wait"], frames["stay"]
 
 
-@in_the_middle
-def test_its_variables_are_looked_at_without_a_collection() -> None:
-    class Asked:
-        @property
-        def f_locals(self) -> dict[str, bool]:
-            return {"collects": gc.isenabled()}
+def test_the_variables_are_told(waiting: int) -> None:
+    library, here = in_library_and_here(waiting)
 
-    assert locals_of(Asked())["collects"] is False  # type: ignore[arg-type]  # what is asked of a frame, it has
+    assert locals_of(library)["timeout"] is None
+    assert isinstance(locals_of(here)["done"], threading.Event)
 
 
-def test_collections_are_as_they_were(deep_thread: int) -> None:
-    for wanted in (gc.disable, gc.enable):
-        wanted()
-        before = gc.isenabled()
-        locals_of(current_frames()[deep_thread])
-        assert gc.isenabled() == before
+@copies_locals
+def test_nothing_is_kept_in_a_librarys_frame_and_nothing_is_taken_from_the_users(waiting: int) -> None:
+    # What is kept there is let go of when it is looked at again, in the middle of that.
+    library, here = in_library_and_here(waiting)
+    kept = library.f_locals
+
+    told = locals_of(library)
+
+    assert told["timeout"] is None
+    assert kept == {}
+    # `locals()` gives the very dictionary to the user.
+    assert locals_of(here) is here.f_locals
+    assert "done" in here.f_locals

@@ -15,6 +15,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .._frames import about_to_profile
 from .loops import LOOP_THREADS
 
 if TYPE_CHECKING:
@@ -39,21 +40,6 @@ _GROWTH = 20_000.0
 """How many more a second: a hundredth of the time."""
 # Ours, from before any wrapper.
 _fstat = os.fstat
-
-
-class _Profiler:
-    """Whether a profiler's function of ours has ever been in force.
-
-    Before Python 3.13 the interpreter writes a frame's variables back from their dictionary after each call of such a
-    function. Who clears that dictionary from another thread meanwhile takes the variables away from the program.
-    """
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.was_used = False
-
-
-PROFILER = _Profiler()
 
 
 class Method(NamedTuple):
@@ -221,9 +207,7 @@ class _Ear:
         current = sys.getprofile()
         # It is taken out of force by an exception that we raise in a call's place.
         if self._left > 0 and current is None:
-            if not PROFILER.was_used:
-                with PROFILER.lock:
-                    PROFILER.was_used = True
+            about_to_profile()
             sys.setprofile(self._heard)
 
     def rest(self) -> None:

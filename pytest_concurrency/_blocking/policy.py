@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .._allow import PlaceRule, parse_place, with_packages
+from .._frames import caller_of
 from .frames import module_of
 
 if TYPE_CHECKING:
@@ -73,8 +74,8 @@ def allowed_under(frame: FrameType) -> str | None:
 
 
 def _first(frame: FrameType) -> FrameType:
-    while frame.f_back is not None:
-        frame = frame.f_back
+    while (caller := caller_of(frame)) is not None:
+        frame = caller
     return frame
 
 

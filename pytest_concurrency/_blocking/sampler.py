@@ -10,12 +10,11 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from .._frames import current_frames, locals_of, wait_until_gone
+from .._frames import caller_of, current_frames, keeps_no_locals, locals_of, wait_until_gone
 from .._originals import RLock, allocate_lock, get_ident, start_new_thread
 from .clocks import Reading
 from .frames import locate, module_of
 from .lanes import LATE
-from .methods import PROFILER
 from .overdue import Sample, kernel_kind
 from .policy import allowed_in, allowed_under, innocent, is_debugged
 
@@ -297,7 +296,7 @@ def _step_of(frame: FrameType | None) -> tuple[object, int, Any, str | None]:
         module, name = module_of(each), each.f_code.co_name
         if module == "asyncio.events" and name == "_run":
             (handle,) = _locals_of(each, "self")
-            above = each.f_back
+            above = caller_of(each)
             (more,) = _locals_of(above, "ntodo") if above is not None and above.f_code.co_name == "_run_once" else (0,)
             task = getattr(getattr(handle, "_callback", None), "__self__", None)
             get_name = getattr(task, "get_name", None)
@@ -316,7 +315,7 @@ def _step_of(frame: FrameType | None) -> tuple[object, int, Any, str | None]:
             return id(task), len(batch or ()), getattr(task, "context", None), getattr(task, "name", None)
         if module == "pytest_concurrency._blocking.turns":
             break
-        outermost, each = each, each.f_back
+        outermost, each = each, caller_of(each)
     return (id(outermost), outermost.f_code if outermost is not None else None), 0, None, None
 
 
@@ -331,12 +330,10 @@ def _locals_of_trio(frame: FrameType) -> tuple[Any, Any] | None:
     if sys.version_info >= (3, 13):
         task, batch = _locals_of(frame, "task", "batch")
         return task, batch
-    with PROFILER.lock:
-        if PROFILER.was_used:
-            return None
-        task, batch = _locals_of(frame, "task", "batch")
-        # A copy that the frame keeps: nothing of the program's may live longer for having been looked at.
-        frame.f_locals.clear()
+    # It lasts as long as the run: what would be kept in it is not to be looked at.
+    if not keeps_no_locals():
+        return None
+    task, batch = _locals_of(frame, "task", "batch")
     return task, batch
 
 

@@ -10,7 +10,7 @@ import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .._frames import locals_of
+from .._frames import caller_of, locals_of
 from .._imports import when_imported
 from .._patching import patched
 from .._trace import Leak
@@ -55,7 +55,7 @@ def pool_behind(frame: FrameType | None) -> Any:
                 return found
         elif not any(part in file for part in _STARTERS):
             return None
-        frame = frame.f_back
+        frame = caller_of(frame)
     return None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from time import perf_counter, thread_time
+from time import thread_time
 from typing import TYPE_CHECKING
 
 from .._frames import current_frames
@@ -25,16 +25,18 @@ except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
 
-_EACH, _SHARE = 10e-6, 0.1
-"""What the readings may cost: seconds for each that may be taken, and a share of the time that has been recorded."""
+_FREE, _SHARE = 0.005, 0.1
+"""What readings that nobody may want are to cost: seconds, and a share of the time that has been recorded."""
 
 
 class CpuClocks:
     """Reads the clocks of the threads that are in a watched call."""
 
-    def __init__(self, recorder: Recorder, most: int) -> None:
+    def __init__(self, recorder: Recorder, most: int, *, sparing: bool = False) -> None:
         self._recorder = recorder
         self.most = most
+        self.sparing = sparing
+        """Nobody has asked for a verdict yet: calls of a microsecond are not to cost a hundred."""
         self._open: dict[int, tuple[int, int, int]] = {}
         # A reading takes some 100 microseconds: a million calls are not to be slowed by one each.
         self._left = most
@@ -44,13 +46,12 @@ class CpuClocks:
 
     def began(self, live: LiveSpan) -> None:
         """A call has begun in this thread."""
-        # Calls of a microsecond are not to cost a hundred: looking takes its share of the time, and no more.
-        if self._spent > self.most * _EACH + live.start * _SHARE or self._left_for_own <= 0:
+        if self._left_for_own <= 0 or (self.sparing and self._spent > _FREE + live.start * _SHARE):
             return
         if live.strand.strand.kind in ("thread", "worker"):
-            began = perf_counter()
+            began = thread_time()
             self._enter(live.id, (live.strand.strand.id, get_ident(), threading.get_native_id()))
-            self._spent += perf_counter() - began
+            self._spent += thread_time() - began
 
     def let_in(self, live: LiveSpan) -> None:
         """A call that was held is about to begin with its work."""
@@ -60,11 +61,11 @@ class CpuClocks:
     def ended(self, live: LiveSpan) -> None:
         """Its work is done."""
         if live.id in self._open:
-            began = perf_counter()
+            began = thread_time()
             own = self._open.pop(live.id)
             machine = self._read([own])
             self._read_all(machine)
-            self._spent += perf_counter() - began
+            self._spent += thread_time() - began
 
     def _enter(self, number: int, own: tuple[int, int, int]) -> None:
         # What the readings take must not count as this call's own work: nobody reads its clocks before it has itself.

@@ -180,7 +180,7 @@ class Recorder:
         self.watched, self.in_body, self.origin, self.journal = names, in_body, origin, journal
         self.locators, self.callers, self.others = locators, told, others
         if clocks is not None:
-            self.clocks = CpuClocks(self, clocks.most)
+            self.clocks = CpuClocks(self, clocks.most, sparing=clocks.sparing)
 
     def tell(self, journal: Journal, others: OtherProcesses) -> None:
         """Tell *journal* what happens from now on, so that child processes can read it, and what is open already."""

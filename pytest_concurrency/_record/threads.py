@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from .._frames import current_frames, locals_of
+from .._frames import caller_of, current_frames, locals_of
 from .._places import callers, outward, owner, place_of
 
 if TYPE_CHECKING:
@@ -100,8 +100,8 @@ def moving_threads(known: frozenset[int], *, exclude: int) -> Iterator[str]:
 
 def _pool_of(frame: FrameType) -> Any:
     """Return the executor for which a thread waits for a job, None where it waits for something else."""
-    while frame.f_back is not None and owner(frame.f_code.co_filename) == "own":
-        frame = frame.f_back
+    while owner(frame.f_code.co_filename) == "own" and (caller := caller_of(frame)) is not None:
+        frame = caller
     reference = locals_of(frame).get("executor_reference") if frame.f_code.co_name == "_worker" else None
     return reference() if reference is not None else None
 
@@ -130,7 +130,7 @@ def _is_at_rest(frame: FrameType) -> bool:
             return True
         if owner(each.f_code.co_filename) == "own":
             # The blocking detector's frames lie around the calls that it hears of.
-            each = each.f_back  # type: ignore[assignment]  # the loop's test takes care of None
+            each = caller_of(each)  # type: ignore[assignment]  # the loop's test takes care of None
             continue
         if owner(each.f_code.co_filename) == "user":
             return False
@@ -139,6 +139,6 @@ def _is_at_rest(frame: FrameType) -> bool:
         for file, name, local in _TIMED:
             if path.endswith(file) and function == name and file != "selectors.py":
                 return locals_of(each).get(local) is None
-        each, depth = each.f_back, depth + 1  # type: ignore[assignment]  # the loop's test takes care of None
+        each, depth = caller_of(each), depth + 1  # type: ignore[assignment]  # the loop's test takes care of None
     path, function = frame.f_code.co_filename.replace("\\", "/"), frame.f_code.co_name
     return path.endswith("selectors.py") and function == "select" and locals_of(frame).get("timeout") is None

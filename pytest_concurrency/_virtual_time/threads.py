@@ -7,7 +7,7 @@ import platform
 import threading
 from typing import TYPE_CHECKING
 
-from .._frames import current_frames, locals_of
+from .._frames import caller_of, current_frames, locals_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -102,8 +102,8 @@ def _ours_outside_threading() -> int:
 
 
 def _outermost_module(frame: FrameType) -> str:
-    while frame.f_back is not None:
-        frame = frame.f_back
+    while (caller := caller_of(frame)) is not None:
+        frame = caller
     return str(frame.f_globals.get("__name__", "")).partition(".")[0]
 
 
@@ -200,10 +200,10 @@ def _executor_worker_rests(frame: FrameType) -> bool:
 
 def _awaits_future(frame: FrameType) -> bool:
     """Tell whether the thread is in `Future.result()`, with a time limit or not: it works at nothing."""
-    caller = frame.f_back
+    caller = caller_of(frame)
     # The blocking detector's own frames lie around the calls that it hears of.
     while caller is not None and str(caller.f_globals.get("__name__", "")).partition(".")[0] == _PACKAGE:
-        caller = caller.f_back
+        caller = caller_of(caller)
     return (
         caller is not None
         and caller.f_globals.get("__name__") == "concurrent.futures._base"
