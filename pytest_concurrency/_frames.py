@@ -15,7 +15,7 @@ import threading
 from inspect import CO_OPTIMIZED
 from typing import TYPE_CHECKING, Any
 
-from ._originals import RLock, allocate_lock
+from ._originals import RLock, allocate_lock, take_within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -122,7 +122,7 @@ def wait_until_gone(native_id: int) -> None:
             _stat(f"/proc/self/task/{native_id}")
         except OSError:
             return
-        pause.acquire(timeout=0.001)
+        take_within(pause, 0.001)
 
 
 def _after_fork_in_child() -> None:

@@ -25,6 +25,24 @@ RLock = _original("_thread", "RLock")
 """Belongs to a thread, and so to all its greenlets: nobody may switch between them while it is taken."""
 thread_local = _original("_thread", "_local")
 sleep = _original("time", "sleep")
+_select = _original("select", "select")
+
+
+def take_within(lock: Any, seconds: float) -> bool:
+    """Take *lock* as soon as it is free; return False where that takes too long.
+
+    By a call that no other tool takes for one that blocks: it may be made on an event loop's thread, as it forks.
+    """
+    if sys.platform == "win32":
+        return bool(lock.acquire(timeout=seconds))
+    pause = 0.0
+    while seconds > 0:
+        if lock.acquire(False):
+            return True
+        _select((), (), (), pause)
+        seconds -= pause
+        pause = min(pause + 0.00005, 0.001)
+    return False
 
 
 def is_patched(module: str) -> bool:

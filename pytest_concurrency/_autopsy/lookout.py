@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from .._frames import wait_until_gone
-from .._originals import allocate_lock, start_new_thread
+from .._originals import allocate_lock, start_new_thread, take_within
 from .._record import kernel
 from . import stranded
 from .quiet import ENOUGH, Deadlocked
@@ -85,7 +85,7 @@ class Lookout:
         _running.discard(self)
         if stop is not None:
             stop.release()
-            self._ended.acquire(timeout=5)
+            take_within(self._ended, 5)
             if until_gone:
                 wait_until_gone(self._native)
 

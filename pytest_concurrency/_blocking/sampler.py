@@ -11,7 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from .._frames import caller_of, current_frames, keeps_no_locals, locals_of, wait_until_gone
-from .._originals import RLock, allocate_lock, get_ident, start_new_thread
+from .._originals import RLock, allocate_lock, get_ident, start_new_thread, take_within
 from .clocks import Reading
 from .frames import locate, module_of
 from .lanes import LATE
@@ -96,7 +96,7 @@ class Sampler:
             stop, self._stop = self._stop, None
             if stop is not None:
                 stop.release()
-                self._ended.acquire(timeout=5)
+                take_within(self._ended, 5)
                 wait_until_gone(self._native)
 
     def resume(self) -> None:
