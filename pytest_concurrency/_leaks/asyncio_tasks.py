@@ -93,7 +93,7 @@ class Tasks(Source):
 
         def make(original: Callable[..., Any]) -> Callable[..., Any]:
             @functools.wraps(original)
-            def call(runner: Any, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            def call(runner: Any, func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
                 mine = owners.current.get()
 
                 @functools.wraps(func)

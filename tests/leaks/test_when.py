@@ -366,3 +366,23 @@ assert warnings._warn_unawaited_coroutine is before
     )
 
     assert (result.stdout, result.stderr) == ("left behind: task Task-\n", "")
+
+
+def test_arguments_of_a_test_may_have_any_name(
+    pytester: pytest.Pytester, inner: Callable[..., pytest.RunResult]
+) -> None:
+    pytest.importorskip("anyio", reason="its plugin hands them on by name")
+    pytester.makepyfile(
+        """
+import pytest
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("func", "runner", "original", "args", "kwargs"), [(1, 2, 3, 4, 5)])
+async def test_it(func, runner, original, args, kwargs):
+    assert (func, runner, original, args, kwargs) == (1, 2, 3, 4, 5)
+"""
+    )
+
+    result = inner("--leaks=fail")
+
+    assert result.ret == 0, result.outlines
