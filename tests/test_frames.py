@@ -87,7 +87,11 @@ def test_the_variables_are_told(waiting: int) -> None:
 
 
 @copies_locals
-def test_nothing_is_kept_in_a_librarys_frame_and_nothing_is_taken_from_the_users(waiting: int) -> None:
+def test_nothing_is_kept_in_a_librarys_frame_and_nothing_is_taken_from_the_users(
+    waiting: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Some other test may have used it.
+    monkeypatch.setattr("pytest_concurrency._frames._profiled", False)
     # What is kept there is let go of when it is looked at again, in the middle of that.
     library, here = in_library_and_here(waiting)
     kept = library.f_locals

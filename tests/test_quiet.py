@@ -3,74 +3,58 @@
 from __future__ import annotations
 
 import os
-import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_concurrency._autopsy.quiet import ENOUGH, Watch
-from pytest_concurrency._hang import Hang
+from pytest_concurrency._autopsy.quiet import ENOUGH
 from pytest_concurrency._record import kernel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import subprocess
+    from collections.abc import Callable
 
 tells = pytest.mark.skipif(not kernel.TELLS, reason="the kernel has to tell of threads")
 
 
-@pytest.fixture
-def waiting() -> Iterator[int]:
-    """A thread that waits for ever, by its native id."""
-    done, ready = threading.Event(), threading.Event()
+# By itself: other tests leave threads of libraries behind.
+LOOKS = """
+import threading
+from pytest_concurrency._autopsy.quiet import ENOUGH, Watch
+from pytest_concurrency._hang import Hang
+from pytest_concurrency._record import kernel
 
-    def wait() -> None:
-        ready.set()
-        done.wait()
+done, ready = threading.Event(), threading.Event()
 
-    thread = threading.Thread(target=wait)
-    thread.start()
-    ready.wait()
-    assert thread.native_id is not None
-    yield thread.native_id
-    done.set()
-    thread.join()
+def wait():
+    ready.set()
+    done.wait()
 
-
-def looks(watch: Watch, most: int = 400) -> set[str]:
-    """Return what is seen until it is quiet often enough in a row, or *most* looks have been taken."""
-    pause = threading.Event()
-    seen, quiet = set(), 0
-    for _ in range(most):
-        outside = watch.outside()
-        seen.add(outside)
-        quiet = quiet + 1 if outside == "quiet" else 0
-        if quiet == ENOUGH:
-            break
-        pause.wait(0.002)
-    return seen
+thread = threading.Thread(target=wait, daemon=True)
+thread.start()
+ready.wait()
+watch, quiet, pause, look = Watch(Hang), 0, threading.Event(), kernel.look
+if {wants_to_run}:
+    # None of the test's, and preempted in the middle of something: it may hold what the others wait for.
+    watch._view._known.add(thread.ident)
+    kernel.look = lambda native_id: look(native_id)._replace(sleeps=native_id != thread.native_id)
+for _ in range({most}):
+    quiet = quiet + 1 if watch.outside() == "quiet" else 0
+    if quiet == ENOUGH:
+        break
+    pause.wait(0.002)
+print(quiet)
+"""
 
 
 @tells
-@pytest.mark.usefixtures("waiting", "alone")
-def test_threads_that_wait_for_ever_are_quiet() -> None:
-    assert "quiet" in looks(Watch(Hang))
+@pytest.mark.parametrize(("wants_to_run", "most", "quiet"), [(False, 20_000, ENOUGH), (True, 20, 0)])
+def test_threads_are_quiet_while_all_wait_for_ever(
+    run_python: Callable[..., subprocess.CompletedProcess[str]], *, wants_to_run: bool, most: int, quiet: int
+) -> None:
+    result = run_python(LOOKS.format(wants_to_run=wants_to_run, most=most))
 
-
-@tells
-@pytest.mark.usefixtures("alone")
-def test_one_that_wants_to_run_is_not(waiting: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Whoever it belongs to: preempted in the middle of something, it may hold what the others wait for.
-    look = kernel.look
-
-    def wants_to(native_id: int) -> kernel.Thread | None:
-        found = look(native_id)
-        return found._replace(sleeps=False) if found is not None and native_id == waiting else found
-
-    watch = Watch(Hang)
-    watch._view._known.update(thread.ident for thread in threading.enumerate() if thread.native_id == waiting)
-    monkeypatch.setattr(kernel, "look", wants_to)
-
-    assert "quiet" not in looks(watch, 20)
+    assert result.stdout == f"{quiet}\n", result.stderr
 
 
 @tells

@@ -13,6 +13,7 @@ import stat
 import sys
 import threading
 from contextlib import contextmanager
+from types import BuiltinFunctionType, FunctionType, MethodDescriptorType, MethodType, MethodWrapperType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._frames import about_to_profile
@@ -40,6 +41,9 @@ _GROWTH = 20_000.0
 """How many more a second: a hundredth of the time."""
 # Ours, from before any wrapper.
 _fstat = os.fstat
+
+
+_WITH_NAMES = frozenset({BuiltinFunctionType, MethodDescriptorType, MethodWrapperType, FunctionType, MethodType})
 
 
 class Method(NamedTuple):
@@ -162,8 +166,9 @@ class Methods:
         disable = monitoring.DISABLE
 
         def called(code: Any, offset: int, function: Any, first: Any) -> Any:
-            name = getattr(function, "__name__", None)
-            if name not in _NAMES:
+            # Anything else that can be called is somebody's own, and may answer as it likes when asked for its name.
+            name = function.__name__ if type(function) in _WITH_NAMES else None
+            if type(name) is not str or name not in _NAMES:
                 return disable
             if threading.get_ident() in LOOP_THREADS:
                 owner = getattr(function, "__self__", first)

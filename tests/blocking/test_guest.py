@@ -39,6 +39,20 @@ def test_that_pickles_what_is_wrapped():
             await loop.run_in_executor(pool, time.sleep, 0)
     asyncio.run(main())
 
+def test_whose_functions_answer_anything_when_asked_for_their_names():
+    import sqlite3
+    from unittest import mock
+    class Odd:
+        __hash__ = None
+        def __getattr__(self, name):
+            return self
+        def __call__(self):
+            return 7
+    async def main():
+        assert mock.call(1) == mock.call(1)
+        assert Odd()() == 7
+    asyncio.run(main())
+
 @pytest.mark.must_not_block
 def test_whose_callback_only_logs():
     async def main():
@@ -65,7 +79,8 @@ def test_whose_background_task_is_forgotten():
 def test_programs_that_are_hard_to_watch(suite: Suite) -> None:
     result = suite(CODE, "-rA")
 
-    for name in ("that_fakes_the_clocks", "after_it", "that_pickles_what_is_wrapped"):
+    passing = ("that_fakes_the_clocks", "after_it", "that_pickles_what_is_wrapped")
+    for name in (*passing, "whose_functions_answer_anything_when_asked_for_their_names"):
         result.stdout.fnmatch_lines([f"PASSED test_it.py::test_{name}"])
     for name in ("whose_callback_only_logs", "whose_background_task_is_forgotten"):
         result.stdout.fnmatch_lines([f"FAILED test_it.py::test_{name} - time.sleep block*"])
