@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_concurrency._judge import overlap
 from pytest_concurrency._judge.overlap import Overlap, judge
-from pytest_concurrency._trace import Block, Place, Release, Span, Step, Strand, Trace
+from pytest_concurrency._trace import Block, Place, Release, Span, Step, Strand, Trace, Wait
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -278,6 +279,17 @@ def test_a_call_that_came_only_after_the_held_one_was_let_go_is_proof() -> None:
     verdict = judge(trace(*calls, releases=[release(30, "patience", 1, pending=("a socket",))]), Overlap((FETCH,)))
 
     assert (verdict.status, verdict.why) == ("broken", "too few")
+
+
+def test_a_call_that_comes_when_one_is_let_go_is_proof_whatever_is_pending_at_the_next() -> None:
+    calls = [span(1, 1, 10, 31, done=12), span(2, 1, 32, 41, done=33)]
+    last = release(40, "patience", 2, pending=("thread 'T'",))
+    # It shows more, and so is the one that the message tells of.
+    last = replace(last, waits=(Wait(3, "lock"),))
+
+    assert judge(trace(*calls, releases=[release(30, "patience", 1), last]), Overlap((FETCH,))).status == "broken"
+    # Where none comes after the first that ran out, the others may only have been late.
+    assert judge(trace(*calls, releases=[last]), Overlap((FETCH,))).status == "inconclusive"
 
 
 def test_quiet_is_proof() -> None:

@@ -188,8 +188,11 @@ def _doubt(trace: Trace, spans: Sequence[Span], release: Release | None) -> Stat
     """Tell whether too few calls at once are proof, or whether the others were only late."""
     if release is None or release.reason != "patience":
         return "broken"
-    if any(span.first > release.number for span in spans):
-        # It came in as soon as the held call was let go, and not before.
+    ran_out = [
+        each.number for each in trace.releases if each.expectation == release.expectation and each.reason == "patience"
+    ]
+    if any(span.first > min(ran_out) for span in spans):
+        # It came in as soon as a held call was let go, and not before, whichever release is the one that is shown.
         return "broken"
     return "inconclusive" if any(what.startswith(_OUTSIDE) for what in release.pending) else "broken"
 
