@@ -151,6 +151,16 @@ def test_the_work_of_four_must_be_for_more_than_two() -> None:
     assert judge(trace(*spans, clocks=demand(0.5)), Parallel((WORK,), 2)).status == "held"
 
 
+def test_one_pair_after_the_other_took_turns_with_the_gil_too() -> None:
+    spans = [span(1, 1, 0, 1), span(2, 2, 0, 1), span(3, 3, 1, 2), span(4, 4, 1, 2)]
+    clocks = [clock(each.strand, each.start, 0) for each in spans]
+    clocks += [clock(each.strand, each.start + 1, 0.5, 0.0, 100) for each in spans]
+
+    verdict = judge(trace(*spans, clocks=tuple(clocks)), Parallel((WORK,)))
+
+    assert (verdict.status, verdict.why) == ("broken", "gil")
+
+
 def test_what_is_said_of_the_gil() -> None:
     assert say(two(*TURNS)) == (
         "expected 2 calls of shop:work to run at the same time, saw work for 1.0 processors\n"

@@ -105,7 +105,7 @@ def judge(trace: Trace, asked: Parallel) -> Verdict:
         return _but(verdict, "broken", "lock", lock)
     # Processes have a GIL each.
     shared_gil = trace.gil and len({trace.strand(strand).pid for strand in spent}) < len(spent)
-    if shared_gil and _took_turns_with_the_gil(list(spent.values())):
+    if shared_gil and _took_turns_with_the_gil(list(spent.values()), wall):
         return _but(verdict, "broken", "gil")
     if is_enough:
         return verdict
@@ -240,7 +240,7 @@ def _lock(trace: Trace, spent: Mapping[int, _Spent | None]) -> Place | None:
     return None
 
 
-def _took_turns_with_the_gil(spent: Sequence[_Spent | None]) -> bool:
+def _took_turns_with_the_gil(spent: Sequence[_Spent | None], wall: float) -> bool:
     known = [each for each in spent if each is not None]
     computing = sum(each.computing for each in known)
     asleep = sum(max(0.0, each.wall - each.computing - each.queued) for each in known)
@@ -248,7 +248,6 @@ def _took_turns_with_the_gil(spent: Sequence[_Spent | None]) -> bool:
     # A handful is no pattern: a thread may have to wait once or twice for whatever else.
     wanted = computing + sum(each.queued for each in known)
     # Whoever has the GIL computes or wants to: one at least, all the time. Naps come often, too, but ask for less.
-    wall = max(each.wall for each in known)
-    if waits < 4 or wanted < GIL_HOLDER * wall or computing > GIL_MOST * wall:
+    if waits < 4 or wanted < GIL_HOLDER * max(each.wall for each in known) or computing > GIL_MOST * wall:
         return False
     return waits / computing >= GIL_WAITS and asleep / (computing + asleep) >= GIL_SLEEP
