@@ -25,7 +25,7 @@ except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
 
-_FREE, _SHARE = 0.005, 0.1
+_FREE, _SHARE = 0.003, 0.05
 """What readings that nobody may want are to cost: seconds, and a share of the time that has been recorded."""
 
 
@@ -50,6 +50,7 @@ class CpuClocks:
             return
         if live.strand.strand.kind in ("thread", "worker"):
             began = thread_time()
+            live.is_clocked = True
             self._enter(live.id, (live.strand.strand.id, get_ident(), threading.get_native_id()))
             self._spent += thread_time() - began
 

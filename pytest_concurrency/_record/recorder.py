@@ -55,6 +55,8 @@ class LiveSpan:
     again: Place | None = None
     blocked = False
     """It has kept its event loop blocked at least once."""
+    is_clocked = False
+    """`CpuClocks` reads what its thread asks of the processors."""
     _span: Span | None = None
 
     def __init__(
@@ -380,7 +382,7 @@ class Recorder:
 
     def done(self, live: LiveSpan, outcome: Outcome) -> None:
         """Say that the work of a span has ended, though the call may still be held."""
-        if self.clocks is not None:
+        if live.is_clocked and self.clocks is not None:
             self.clocks.ended(live)
         live.done = next_number()
         live.done_time = self._clock() - self.origin
@@ -390,7 +392,7 @@ class Recorder:
 
     def returned(self, live: LiveSpan) -> None:
         """Say that a call which nobody holds has returned: its work is done, and it ends."""
-        if self.clocks is not None:
+        if live.is_clocked and self.clocks is not None:
             self.clocks.ended(live)
         live.done = next_number()
         live.outcome = "returned"

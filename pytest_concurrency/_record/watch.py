@@ -130,7 +130,11 @@ class Calls:
         recorder = self._recorder
         if not recorder.is_here:
             return self.original(*args, **kwargs)
-        live = recorder.begin(self.name, sys._getframe(1).f_back, self.place)
+        try:
+            caller = sys._getframe(2)
+        except ValueError:
+            caller = None
+        live = recorder.begin(self.name, caller, self.place)
         doors = self._doors if self._doors.doors else None
         try:
             if doors is not None:
