@@ -5,14 +5,14 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
-_NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
-_FUNCTION = re.compile(r"[\w.<>*?]+")
+# Not compiled before there is a rule to read.
+_NAME = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
+_FUNCTION = r"[\w.<>*?]+"
 
 
-@dataclass(frozen=True, slots=True)
-class PlaceRule:
+class PlaceRule(NamedTuple):
     """The code that an allow rule lets off."""
 
     module: str | None = None
@@ -49,7 +49,7 @@ def parse_place(text: str) -> PlaceRule:
         if colon and not re.match(r"[A-Za-z]:[\\/]", text):
             raise ValueError("names a path and a function")
         return PlaceRule(path=text.replace(os.sep, "/").removeprefix("./"))
-    if not _NAME.fullmatch(module) or (colon and not _FUNCTION.fullmatch(function)):
+    if not re.fullmatch(_NAME, module) or (colon and not re.fullmatch(_FUNCTION, function)):
         raise ValueError
     return PlaceRule(module, function or None)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -31,20 +30,32 @@ if TYPE_CHECKING:
 _OFF = Blocking(mode="off")
 
 
-@dataclass(slots=True, eq=False)
 class _Test:
-    """What one test may do, and what it did so far."""
+    """What one test may do, and what it did so far.
 
-    item: pytest.Item
-    blocking: Blocking
-    exempt: str | None = None
-    marker: str | None = None
-    """`must_not_block` as it was written, where the test has it."""
-    problem: str | None = None
-    """What is wrong with its marker."""
-    is_recorded: bool = False
-    blocks: list[Block] = field(default_factory=list)
-    reported: set[object] = field(default_factory=set)
+    Args:
+        marker: `must_not_block` as it was written, where the test has it.
+        problem: What is wrong with its marker.
+    """
+
+    def __init__(
+        self,
+        item: pytest.Item,
+        blocking: Blocking,
+        exempt: str | None = None,
+        marker: str | None = None,
+        problem: str | None = None,
+        *,
+        is_recorded: bool = False,
+    ) -> None:
+        self.item = item
+        self.blocking = blocking
+        self.exempt = exempt
+        self.marker = marker
+        self.problem = problem
+        self.is_recorded = is_recorded
+        self.blocks: list[Block] = []
+        self.reported: set[object] = set()
 
     @property
     def is_plain(self) -> bool:

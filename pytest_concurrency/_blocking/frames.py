@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .._places import is_trampoline, outward, owner, place_of
 from .kinds import CALLS
@@ -60,8 +59,7 @@ _NAMES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
+class Site(NamedTuple):
     """Where a call was made."""
 
     place: Place
@@ -114,7 +112,7 @@ def started_at(site: Site | None, call: str) -> Site | None:
         return site
     if site is None:
         return Site(place, (place,), call, (), ())
-    return replace(site, place=place, stack=(place, *site.stack))
+    return site._replace(place=place, stack=(place, *site.stack))
 
 
 def _started_by() -> Iterator[Place]:

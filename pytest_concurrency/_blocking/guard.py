@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from .._imports import when_imported
 from .._originals import get_ident, thread_local
@@ -56,8 +55,7 @@ _guards: list[Guard] = []
 _OTHER_ROOMS = tuple(f"pytest_concurrency.{room}" for room in ("_virtual_time", "_autopsy", "_leaks", "_record"))
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
+class _Call(NamedTuple):
     """A call that has begun."""
 
     kind: str
@@ -71,8 +69,7 @@ class _Call:
     start: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Glance:
+class _Glance(NamedTuple):
     """A call that has begun, of which only its length will tell whether it is worth a look."""
 
     kind: str
@@ -321,7 +318,7 @@ class Guard:
         if seconds >= call.least and (backend := running_backend()) is not None:
             seen = self._begun(call.kind, call.name, call.detail, backend, sys._getframe(1).f_back)
             if seen is not None:
-                seen = replace(seen, start=call.begun.wall)
+                seen = seen._replace(start=call.begun.wall)
                 if call.kind in WEIGHED:
                     self._safely(lambda: self._turns.here().add(seen, seconds))
                 else:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,8 +43,7 @@ _SURE = 0.015
 """Seconds from which on a wait that the kernel has a name for is worth a word; below, hand-over and start-up."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(NamedTuple):
     """Where a loop's thread was at one instant of an overdue turn."""
 
     reading: Reading
@@ -64,8 +62,7 @@ class Sample:
     """Seconds before this instant in which the GIL was not to be had: all that time was one step's."""
 
 
-@dataclass(frozen=True, slots=True)
-class Late:
+class Late(NamedTuple):
     """A stretch of an overdue turn that has been explained."""
 
     kind: str

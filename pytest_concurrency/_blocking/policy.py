@@ -8,8 +8,7 @@ import fnmatch
 import os
 import re
 import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .._allow import PlaceRule, parse_place, with_packages
 from .._frames import caller_of
@@ -23,12 +22,12 @@ if TYPE_CHECKING:
     from .frames import Site
 
 
-@dataclass(slots=True)
 class _Allowance:
-    reason: str
-    open: bool = True
-    outermost: FrameType | None = None
-    """The first frame of the code that is allowed, where a look from another thread cannot ask for its context."""
+    def __init__(self, reason: str, outermost: FrameType) -> None:
+        self.reason = reason
+        self.open = True
+        self.outermost: FrameType | None = outermost
+        """The first frame of the code that is allowed, where a look from another thread cannot ask for its context."""
 
 
 _open: list[_Allowance] = []
@@ -47,7 +46,7 @@ def allow_blocking(reason: str) -> Iterator[None]:
     if not isinstance(reason, str) or not reason.strip():
         raise ValueError("allow_blocking() needs a reason, such as allow_blocking('reads a 2 kB file once')")
     before = _allowance.get()
-    mine = _Allowance(reason, outermost=_first(sys._getframe(1)))
+    mine = _Allowance(reason, _first(sys._getframe(1)))
     _open.append(mine)
     _allowance.set(mine)
     try:
@@ -85,8 +84,7 @@ def allowed_in(context: contextvars.Context | None) -> str | None:
     return allowance.reason if allowance is not None and allowance.open else None
 
 
-@dataclass(frozen=True, slots=True)
-class Innocent:
+class Innocent(NamedTuple):
     """Code that may make some calls on an event loop's thread."""
 
     modules: frozenset[str]
@@ -180,18 +178,18 @@ def is_importing(frames: Iterable[FrameType]) -> bool:
     return any(frame.f_code.co_filename.startswith("<frozen importlib") for frame in frames)
 
 
-_CALL = re.compile(r"[\w.*?\[\]]+")
+_CALL = r"[\w.*?\[\]]+"
 
 
-@dataclass(slots=True, eq=False)
 class AllowRule:
     """One line of `concurrency_allow_blocking`."""
 
-    text: str
-    call: str | None
-    place: PlaceRule
-    used: int = 0
-    """How many blocks it has let off: a rule that never does is worth a word."""
+    def __init__(self, text: str, call: str | None, place: PlaceRule) -> None:
+        self.text = text
+        self.call = call
+        self.place = place
+        self.used = 0
+        """How many blocks it has let off: a rule that never does is worth a word."""
 
     def matches(self, names: tuple[str, ...], frames: Iterable[FrameType], root: str) -> bool:
         """Tell whether a call known under *names*, made under *frames*, is let off."""
@@ -214,7 +212,7 @@ def parse_rule(text: str) -> AllowRule:
         "or call@place such as time.sleep@tests/helpers.py"
     )
     call, at, place = text.strip().rpartition("@")
-    if at and not _CALL.fullmatch(call):
+    if at and not re.fullmatch(_CALL, call):
         raise ValueError(f"{text!r} does not say who may block: {expected}")
     try:
         return AllowRule(text, call or None, parse_place(place))
@@ -223,21 +221,22 @@ def parse_rule(text: str) -> AllowRule:
     raise ValueError(f"{text!r} {problem}: {expected}")
 
 
-@dataclass(slots=True, eq=False)
 class Policy:
-    """What may block in one test, or between tests."""
+    """What may block in one test, or between tests.
 
-    blocking: Blocking
-    exempt: str | None = None
-    """The reason why everything may."""
-    rules: tuple[AllowRule, ...] = ()
-    """Parsed from `blocking.allow` unless given; share them between tests, so that their use adds up."""
-    root: str = ""
-    """The folder that path rules are relative to."""
+    Args:
+        exempt: The reason why everything may.
+        rules: Parsed from `blocking.allow` unless given; share them between tests, so that their use adds up.
+        root: The folder that path rules are relative to.
+    """
 
-    def __post_init__(self) -> None:
-        if not self.rules:
-            self.rules = tuple(parse_rule(text) for text in self.blocking.allow)
+    def __init__(
+        self, blocking: Blocking, exempt: str | None = None, rules: tuple[AllowRule, ...] = (), root: str = ""
+    ) -> None:
+        self.blocking = blocking
+        self.exempt = exempt
+        self.rules = rules or tuple(parse_rule(text) for text in blocking.allow)
+        self.root = root
 
     def allowed(self, site: Site, call: str, context_reason: str | None = None) -> str | None:
         """Return why the call at *site* may block, None where it may not."""

@@ -6,7 +6,6 @@ import os
 import sys
 import threading
 import weakref
-from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -225,7 +224,7 @@ class Sampler:
             return
         closer = self._seen(lane, self._frame(lane), kernel)
         if closer is not None:
-            samples[-1:] = [replace(closer, step=sample.step)]
+            samples[-1:] = [closer._replace(step=sample.step)]
         else:
             samples.pop()
 
@@ -265,7 +264,7 @@ class Sampler:
             step=step,
             others=others,
             # Without the frames: they would keep alive what the program has let go of.
-            site=replace(site, inner=(), step=()),
+            site=site._replace(inner=(), step=()),
             kernel=kernel,
             task=task,
             allowed=allowed_in(context) or allowed_under(frame) or self._allowed(site, site.call),

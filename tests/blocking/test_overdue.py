@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from pytest_concurrency._blocking.clocks import Reading, Spent
@@ -150,7 +148,7 @@ def test_where_the_time_went_is_told_by_lines() -> None:
 
 def test_a_call_that_kept_the_gil_is_one_step_among_many() -> None:
     looks = [sample(others=500), sample(step="two", others=300, place=OTHER)]
-    kept = [looks[0], replace(looks[1], held=0.2)]
+    kept = [looks[0], looks[1]._replace(held=0.2)]
 
     assert explained(spent(wall=0.3, cpu=0.3), looks) == []
     assert explained(spent(wall=0.3, cpu=0.3), kept) == [("cpu", 0.2)]
