@@ -23,6 +23,7 @@ ROOMS: dict[str, set[str]] = {
     "_imports": set(),
     "_patching": set(),
     "_frames": {"_originals"},
+    "_folder": set(),
     "_errors": set(),
     "_settings": set(),
     "_markers": set(),
@@ -31,8 +32,8 @@ ROOMS: dict[str, set[str]] = {
     "_hang": {"_trace"},
     "_judge": {"_trace", "_hang", "_allow"},
     "_show": {"_trace", "_hang", "_judge"},
-    "_record": {"_trace", "_places", "_originals", "_sequence", "_imports", "_patching", "_frames"},
-    "_autopsy": {"_trace", "_hang", "_places", "_originals", "_patching", "_frames", "_record"},
+    "_record": {"_trace", "_places", "_originals", "_sequence", "_imports", "_patching", "_frames", "_folder"},
+    "_autopsy": {"_trace", "_hang", "_places", "_originals", "_patching", "_frames", "_folder", "_record"},
     "_blocking": {
         *("_trace", "_places", "_originals", "_sequence", "_imports", "_patching", "_frames"),
         *("_errors", "_settings", "_allow"),

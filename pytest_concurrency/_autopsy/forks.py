@@ -15,6 +15,7 @@ import signal
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .._folder import private_folder
 from .._frames import current_frames, locals_of
 
 if TYPE_CHECKING:
@@ -77,9 +78,7 @@ def _before() -> None:
         return
     with contextlib.suppress(Exception):
         if _State.folder is None:
-            import tempfile
-
-            _State.folder = tempfile.mkdtemp(prefix="pytest-concurrency-")
+            _State.folder = private_folder()
         if threading.active_count() > 1:
             _State.noted = _stills()
 

@@ -52,7 +52,9 @@ _guards: list[Guard] = []
 """Those in force, the innermost last: a pytest run inside a pytest run has its own."""
 
 
-_OTHER_ROOMS = tuple(f"pytest_concurrency.{room}" for room in ("_virtual_time", "_autopsy", "_leaks", "_record"))
+_OTHER_ROOMS = tuple(
+    f"pytest_concurrency.{room}" for room in ("_virtual_time", "_autopsy", "_leaks", "_record", "_folder")
+)
 
 
 class _Call(NamedTuple):
@@ -88,12 +90,17 @@ class Guard:
         self.on_block: Callable[[Block], None] | None = None
         """Told of every block that is seen, in the thread where it happens; also of those that are allowed."""
         self.strand_here: Callable[[], int | None] | None = None
+        self.on_loop: Callable[[], object] = lambda: None
+        """Told of each loop that begins to run, or is found to run, in its thread."""
         self._on_failure = on_failure
         self._clock = clock
         self._clocks = ThreadClocks(clock)
         self._sampler = Sampler(self._clocks, clock, self._may, self._fail)
         self._methods = Methods(self._method, self._method_over, clock)
         self._turns = Turns(self._clocks, clock, self._weigh, self._late, self._sampler, self._methods)
+        self._turns.on_loop = self._loop_runs
+        self._has_met_a_loop = False
+        self._awaiting_a_loop: list[Seam] = []
         self._imports = ImportTimer()
         self._local = thread_local()
         self._undo = ExitStack()
@@ -140,13 +147,16 @@ class Guard:
 
     def remove(self) -> None:
         """Undo all that was installed, and give way to the guard that was in force before."""
+        # What it has just seen counts.
+        self._sampler.stop()
         if self in _guards:
             _guards.remove(self)
         self._active = False
         self._imports.stop()
-        self._sampler.stop()
         self._methods.stop()
         self._undo.close()
+        self._awaiting_a_loop.clear()
+        self._has_met_a_loop = False
         self._armed = False
         audit.listen(None)
         if _guards:
@@ -157,18 +167,10 @@ class Guard:
         self._turns.begin_count()
 
     def settle(self) -> None:
-        """Report what has happened in a turn that has no end of its own: a hub goes on where it was interrupted."""
+        """Report what has been seen by now, and of a turn that has no end of its own, as that of a hub."""
         if self._active:
             self._safely(self._turns.settle)
-
-    @property
-    def on_loop(self) -> Callable[[], object]:
-        """Told of each loop that begins to run, or is found to run, in its thread."""
-        return self._turns.on_loop
-
-    @on_loop.setter
-    def on_loop(self, on_loop: Callable[[], object]) -> None:
-        self._turns.on_loop = on_loop
+            self._safely(self._sampler.settle)
 
     @property
     def loops_seen(self) -> int:
@@ -194,7 +196,25 @@ class Guard:
         self._switch()
 
     def _put_in(self, seam: Seam) -> None:
-        self._undo.enter_context(installed(seam, self._enter, self._leave))
+        # A function may be imported by its name before any loop runs. A method is looked up at each call: a program
+        # that runs no loop is to pay nothing for its messages.
+        if "." in seam.attribute and not self._has_met_a_loop:
+            self._awaiting_a_loop.append(seam)
+        else:
+            self._undo.enter_context(installed(seam, self._enter, self._leave))
+
+    def _loop_runs(self) -> None:
+        if not self._has_met_a_loop:
+            self._has_met_a_loop = True
+            # What a look needs is there before the first one: importing it lets go of the GIL, and the turn is over.
+            from .. import _trace as _trace
+
+            self._safely(self._put_in_what_awaits)
+        self.on_loop()
+
+    def _put_in_what_awaits(self) -> None:
+        while self._awaiting_a_loop:
+            self._put_in(self._awaiting_a_loop.pop())
 
     def _switch(self) -> None:
         """Listen where there is something to listen for and somebody to tell."""
@@ -244,7 +264,7 @@ class Guard:
                 return
         elif get_ident() not in LOOP_THREADS and backend != "trio":
             self._turns.unwatched.add(f"{type(running_loop()).__module__}.{type(running_loop()).__qualname__}")
-            self.on_loop()
+            self._loop_runs()
         known = audit.EVENTS[event]
         if self._turns.weighing:
             self._safely(self._turns.pause)

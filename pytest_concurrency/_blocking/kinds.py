@@ -164,6 +164,7 @@ _ROWS: tuple[tuple[str, str, str], ...] = (
     ("subprocess", "subprocess.", "run call check_call check_output getoutput getstatusoutput"),
     ("subprocess", "subprocess.", "Popen Popen.wait Popen.communicate"),
     ("subprocess", "os.", "system popen posix_spawn wait waitpid"),
+    ("subprocess", "os.", "spawnl spawnle spawnlp spawnlpe spawnv spawnve spawnvp spawnvpe"),
     ("subprocess", "", "pty.spawn webbrowser.open"),
     ("lock", "threading.", "Lock.acquire RLock.acquire Condition.wait Condition.wait_for Event.wait"),
     ("lock", "threading.", "Semaphore.acquire Barrier.wait"),

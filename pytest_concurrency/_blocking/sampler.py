@@ -56,6 +56,8 @@ class Sampler:
         self._native = 0
         self._held = 0.0
         self._lock = RLock()
+        self._looking = allocate_lock()
+        """Taken while a turn that is overdue is looked at, and what was seen of it is reported."""
         self.failed = False
 
     def add(self, lane: Lane) -> None:
@@ -98,6 +100,11 @@ class Sampler:
                 take_within(self._ended, 5)
                 wait_until_gone(self._native)
 
+    def settle(self) -> None:
+        """Wait for the look that the thread is about: its turn, and the test with it, may have ended meanwhile."""
+        if self._stop is not None and take_within(self._looking, 1):
+            self._looking.release()
+
     def resume(self) -> None:
         """Go on where `stop` interrupted."""
         lanes = tuple(self._lanes.values())
@@ -119,6 +126,7 @@ class Sampler:
         """In a forked child there is neither the thread nor any of the loops' threads."""
         self._stop = None
         self._lock = RLock()
+        self._looking = allocate_lock()
         self._lanes.clear()
 
     def _run(self, stop: Any, ended: Any) -> None:
@@ -157,7 +165,8 @@ class Sampler:
             if lane.backend == "uvloop" and not began:
                 self._knock(lane)
             elif began and self._clock() - began >= LATE and len(lane.samples) < _MOST:
-                self._sample_of(lane, began)
+                with self._looking:
+                    self._sample_of(lane, began)
 
     def _is_in_turn(self, lane: Lane) -> bool:
         """Tell whether a hub's thread runs a greenlet, as far as is known: its own affairs are no part of a turn."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 BARE = "__pytest_concurrency_bare__"
 """The attribute of a wrapper that holds what it wraps: a loop's own calls go past us."""
 
+_MISSING = object()
 _MESSAGES = frozenset(
     f"socket.{name}" for name in ("recv", "recvfrom", "recvmsg", "send", "sendall", "sendto", "sendmsg")
 )
@@ -66,12 +67,17 @@ def _wrap(seam: Seam, original: Any, enter: Enter, leave: Leave) -> Any:
         finally:
             leave(token)
 
-    def on_a_socket(self: Any, *args: Any) -> Any:
+    def on_a_socket(self: Any, first: Any = _MISSING, *more: Any) -> Any:
         __tracebackhide__ = True
-        # The way of every message of every loop: those do not wait.
-        if not LOOP_THREADS or get_ident() not in LOOP_THREADS or self.gettimeout() == 0:
-            return original(self, *args)
-        return around(self, *args)
+        # The way of every message of every loop: those do not wait, and are passed on without packing their arguments.
+        if first is _MISSING:
+            # The original complains of it in its own words.
+            return original(self)
+        if more:
+            return around(self, first, *more)
+        if self.gettimeout() == 0 or not LOOP_THREADS or get_ident() not in LOOP_THREADS:
+            return original(self, first)
+        return around(self, first)
 
     if isinstance(original, BuiltinFunctionType) and "." not in seam.attribute:
         return MeasuredBuiltin(original, around)

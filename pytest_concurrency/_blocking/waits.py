@@ -116,6 +116,11 @@ def _has_exited(pid: int) -> bool:
         return False
 
 
+def _spawns(mode: int, *args: Any) -> str | None:
+    # What it starts may have ended before it is waited for: the line waits all the same, for somebody so fast.
+    return "" if mode == os.P_WAIT else None
+
+
 def _waitpid(pid: int, options: int) -> str | None:
     return None if options & _WNOHANG or (pid > 0 and _has_exited(pid)) else ""
 
@@ -298,6 +303,7 @@ SEAMS: tuple[Seam, ...] = (
     ),
     Seam("subprocess", "Popen.wait", "subprocess", "subprocess.Popen.wait", _child),
     Seam("subprocess", "Popen.communicate", "subprocess", "subprocess.Popen.communicate", _communicate),
+    Seam("os", "_spawnvef", "subprocess", "os.spawnv", _spawns),
     Seam("os", "waitpid", "subprocess", "os.waitpid", _waitpid),
     Seam("os", "wait4", "subprocess", "os.waitpid", _waitpid),
     Seam("os", "waitid", "subprocess", "os.waitpid", _waitid),

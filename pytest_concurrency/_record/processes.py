@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import tempfile
 import threading
 import weakref
 from contextlib import ExitStack, contextmanager
@@ -17,6 +16,7 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .._folder import private_folder
 from .._frames import current_frames
 from .._imports import when_imported
 from .._originals import allocate_lock
@@ -183,7 +183,7 @@ class Children:
         """Return the folder of the journals, which nobody but this user can look into."""
         with self._lock:
             if self._folder is None:
-                folder = tempfile.mkdtemp(prefix="pytest-concurrency-")
+                folder = private_folder()
                 open_folder(folder)
                 journal = Journal(folder, "of the test", Start(0, os.getpid(), None, by_test=False))
                 journal.ready()

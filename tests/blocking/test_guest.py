@@ -84,3 +84,33 @@ def test_programs_that_are_hard_to_watch(suite: Suite) -> None:
         result.stdout.fnmatch_lines([f"PASSED test_it.py::test_{name}"])
     for name in ("whose_callback_only_logs", "whose_background_task_is_forgotten"):
         result.stdout.fnmatch_lines([f"FAILED test_it.py::test_{name} - time.sleep block*"])
+
+
+WHERE_NO_LOOP_RUNS = """
+import asyncio, socket
+import pytest
+
+def test_without_a_loop():
+    # It is inherited from a type written in C.
+    assert "recv" not in vars(socket.socket)
+
+def test_with_one():
+    async def main():
+        assert "recv" in vars(socket.socket)
+        mine, other = socket.socketpair()
+        with mine, other:
+            other.settimeout(0.001)
+            with pytest.raises(TimeoutError):
+                other.recv(1)
+            with pytest.raises(TypeError, match="argument"):
+                other.recv()
+            with pytest.raises(TimeoutError):
+                other.recv(1, 0)
+    asyncio.run(main())
+"""
+
+
+def test_messages_are_looked_at_once_a_loop_runs(suite: Suite) -> None:
+    result = suite(WHERE_NO_LOOP_RUNS, "--blocking=warn")
+    result.assert_outcomes(passed=2, warnings=2)
+    result.stdout.fnmatch_lines(["*socket.socket.recv blocked the asyncio event loop*"])
