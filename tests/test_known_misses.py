@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import io
 import re
 import sys
@@ -169,6 +170,26 @@ def test_one_long_call_that_keeps_the_gil_on_uvloop() -> None:
 
     # Found or not: nothing is promised, but what is said is said of the right line.
     assert all(block.kind == "cpu" and block.place.function.endswith("main") for block in blocks)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="uvloop is not for Windows")
+def test_a_wait_that_keeps_the_gil_on_uvloop() -> None:
+    """C code that sleeps without letting go of the GIL: the turns of asyncio and trio tell how long it took."""
+    uvloop = pytest.importorskip("uvloop")
+    asleep = ctypes.PyDLL(None).usleep
+
+    async def main() -> None:
+        asleep(150_000)
+
+    with watched() as blocks:
+        uvloop.run(main())
+
+    assert all(block.place.function.endswith("main") for block in blocks)
+
+    with watched() as blocks:
+        asyncio.run(main())
+
+    assert [block.kind for block in blocks] == ["wait"]
 
 
 GREENLETS = """

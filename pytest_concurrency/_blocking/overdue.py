@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -98,7 +99,7 @@ def explain(
         return []
     found = [late for late in (_computed(spent, samples, named, threshold, told),) if late is not None]
     if not named_open:
-        found += _waited(spent, samples, named, threshold)
+        found += _waited(spent, samples, named, threshold) or _waited_unseen(spent, samples, named, threshold)
     return found
 
 
@@ -182,6 +183,16 @@ def _waited(spent: Spent, samples: Sequence[Sample], named: float, threshold: fl
         if seconds >= (threshold if kind == "wait" else _SURE):
             found.append(Late(kind, seconds, _most_seen(own)))
     return found
+
+
+def _waited_unseen(spent: Spent, samples: Sequence[Sample], named: float, threshold: float) -> list[Late]:
+    """Return the wait of a call that kept the GIL meanwhile, so that nobody could look before it was over."""
+    keeper = max(samples, key=lambda sample: sample.held)
+    waited = min(keeper.held, spent.blocked - named) - spent.others
+    # Whoever waits for the GIL itself, which another thread keeps, wakes up to ask for it at every switch interval.
+    if waited < threshold or spent.sleeps * sys.getswitchinterval() > waited / 2:
+        return []
+    return [Late("wait", waited, keeper)]
 
 
 def _most_seen(samples: Sequence[Sample]) -> Sample:

@@ -54,6 +54,20 @@ def test_of_a_turn_whose_ends_are_not_told_only_what_was_seen_counts() -> None:
     assert seen([sample()]) == []
 
 
+def test_a_wait_that_keeps_the_gil_is_seen_when_it_is_over() -> None:
+    def asleep(*, sleeps: float = 1, others: float = 0.0, blocked: float = 0.2) -> list[tuple[str, float]]:
+        turn = spent(wall=blocked + 0.001, cpu=0.001, others=others)._replace(sleeps=sleeps)
+        return explained(turn, [sample()._replace(held=0.2)])
+
+    assert asleep() == [("wait", 0.2)]
+    # A thread that waits for the GIL asks for it every few milliseconds; so does one beside others that compute.
+    assert asleep(sleeps=40) == []
+    assert asleep(others=0.15) == []
+    # A pause of the machine: the thread never went to sleep.
+    assert asleep(sleeps=0) == []
+    assert asleep(blocked=0.05) == []
+
+
 def test_many_short_steps_are_nobodys_fault() -> None:
     samples = [sample(step=n, cpu=n / 100, others=500) for n in range(30)]
 
