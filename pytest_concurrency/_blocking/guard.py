@@ -214,7 +214,10 @@ class Guard:
 
     def _put_in_what_awaits(self) -> None:
         while self._awaiting_a_loop:
-            self._put_in(self._awaiting_a_loop.pop())
+            seam = self._awaiting_a_loop.pop()
+            # What gevent has put in its place waits in the hub; to ask it whether it would is to wait.
+            if not is_cooperative(seam.call):
+                self._put_in(seam)
 
     def _switch(self) -> None:
         """Listen where there is something to listen for and somebody to tell."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-from types import BuiltinFunctionType
+from types import BuiltinFunctionType, MethodDescriptorType
 from typing import TYPE_CHECKING, Any
 
 from .._originals import get_ident
@@ -81,7 +81,9 @@ def _wrap(seam: Seam, original: Any, enter: Enter, leave: Leave) -> Any:
 
     if isinstance(original, BuiltinFunctionType) and "." not in seam.attribute:
         return MeasuredBuiltin(original, around)
-    function = functools.wraps(original)(on_a_socket if seam.attribute in _MESSAGES else around)
+    # gevent's have arguments of their own.
+    is_message = seam.attribute in _MESSAGES and isinstance(original, MethodDescriptorType)
+    function = functools.wraps(original)(on_a_socket if is_message else around)
     if getattr(original, "__module__", None) is None:
         # A method written in C has none: pickled by name, the wrapper is to be found where the method is.
         function.__module__, function.__qualname__ = seam.module, seam.attribute
