@@ -230,6 +230,7 @@ def test_d3_twenty_thousand_in_processes_threads_and_coroutines(concurrency: Any
     may_leave.set()
     for process in processes:
         process.join()
+    assert {process.exitcode for process in processes} == {0}
 
     concurrency.assert_overlap("loop", at_least=PROCESSES * THREADS)
     assert {call.outcome for call in concurrency.spans("loop")} == {"returned"}

@@ -103,6 +103,19 @@ def places(lines: Lines) -> tuple[Place, ...]:
     return tuple(found[:8])
 
 
+def place_elsewhere(frame: FrameType) -> Place | None:
+    """Return the first of `callers` of a thread that goes on meanwhile, whose frames are looked at with care."""
+    for each in outward(frame):
+        code = each.f_code
+        step = _STEPS.get(code.co_filename) or _step(code.co_filename)
+        if step == "user":
+            if not is_trampoline(each):
+                return place_of(each)
+        elif step == code.co_name and step != _TORNADO:
+            break
+    return None
+
+
 def _yielded_to(frame: FrameType) -> FrameType | None:
     """Return the frame of the generator coroutine whose yield tornado is dealing with in *frame*."""
     return getattr(getattr(frame.f_locals.get("self"), "gen", None), "gi_frame", None)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .._frames import current_frames, locals_of
-from .._places import callers, outward, owner, place_of
+from .._places import outward, owner, place_elsewhere, place_of
 from .._trace import Wait
 from . import kernel
 from .awaiting import suspension
@@ -210,7 +210,7 @@ def _look(frame: FrameType, thread: threading.Thread | None) -> Look:
         if found is not None and _STRENGTH[found[0]] >= _STRENGTH.get(kind, -1):
             kind, limit = found[0], locals_of(each).get(found[1])
             within = limit if isinstance(limit, (int, float)) and limit >= 0 else within
-    place = next(iter(callers(frame, 1)), None)
+    place = place_elsewhere(frame)
     kernels = kernel.look(thread.native_id) if thread is not None and thread.native_id is not None else None
     mark = (id(frame), frame.f_lasti, kernels.turns if kernels is not None else None)
     moves = _moves(kind, within, frame, kernels)

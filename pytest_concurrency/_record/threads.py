@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from .._frames import caller_of, current_frames, locals_of
-from .._places import callers, outward, owner, place_of
+from .._places import outward, owner, place_elsewhere, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -90,7 +90,7 @@ def moving_threads(known: frozenset[int], *, exclude: int) -> Iterator[str]:
             continue
         if ident in known and owner(frame.f_code.co_filename) != "user" and not awaits_a_process(frame):
             continue
-        where = next(iter(callers(frame, 1)), None) or place_of(frame)
+        where = place_elsewhere(frame) or place_of(frame)
         yield f"thread {names[ident]!r} at {where.file}:{where.line} in {where.function}"
 
     for pool, workers in idle.items():
