@@ -281,6 +281,30 @@ def test_a_patched_process_reports_nothing_of_cooperative_calls(
     )
 
 
+def test_what_gevent_has_put_in_place_stays(suite: Callable[..., pytest.RunResult], pytester: pytest.Pytester) -> None:
+    pytester.makeconftest("from gevent import monkey\nmonkey.patch_all()\n")
+
+    result = suite(
+        """
+        import gevent, select, socket, threading
+
+        def test_it():
+            gevent.joinall([gevent.spawn(gevent.sleep, 0.001)], raise_error=True)
+            for method in (socket.socket.send, socket.socket.recv, socket.socket.sendall):
+                assert method.__module__.startswith("gevent"), method
+                assert not hasattr(method, "__pytest_concurrency_bare__")
+            mine, other = socket.socketpair()
+            with mine, other:
+                mine.send(b"x", timeout=1)
+                assert other.recv(1) == b"x"
+        """,
+        "-p",
+        "no:asyncio",
+    )
+
+    result.assert_outcomes(passed=1)
+
+
 def test_a_failure_names_the_greenlet(suite: Callable[..., pytest.RunResult]) -> None:
     code = """
 import gevent
