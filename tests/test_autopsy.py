@@ -266,7 +266,8 @@ def watching(future: Future[int], hangs: list[Hang]) -> None:
         # Until it stands where it waits.
         while not any(frame.f_code.co_name == "result" for frame in outward(current_frames()[here])):
             pass
-        hangs.append(snapshot())
+        # It may be on its way into the wait.
+        hangs.append(next((hang for hang in (snapshot() for _ in range(10_000)) if circle(hang)), snapshot()))
         future.set_result(2)
 
     threading.Thread(target=look, name="watch").start()
