@@ -198,9 +198,11 @@ class Guard:
     def _put_in(self, seam: Seam) -> None:
         # A function may be imported by its name before any loop runs. A method is looked up at each call: a program
         # that runs no loop is to pay nothing for its messages.
-        if "." in seam.attribute and not self._has_met_a_loop:
+        is_method = "." in seam.attribute
+        if is_method and not self._has_met_a_loop:
             self._awaiting_a_loop.append(seam)
-        else:
+        # What gevent has put in a method's place waits in the hub; to ask it whether it would is to wait.
+        elif not (is_method and is_cooperative(seam.call)):
             self._undo.enter_context(installed(seam, self._enter, self._leave))
 
     def _loop_runs(self) -> None:
@@ -214,10 +216,7 @@ class Guard:
 
     def _put_in_what_awaits(self) -> None:
         while self._awaiting_a_loop:
-            seam = self._awaiting_a_loop.pop()
-            # What gevent has put in its place waits in the hub; to ask it whether it would is to wait.
-            if not is_cooperative(seam.call):
-                self._put_in(seam)
+            self._put_in(self._awaiting_a_loop.pop())
 
     def _switch(self) -> None:
         """Listen where there is something to listen for and somebody to tell."""
