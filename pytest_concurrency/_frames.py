@@ -12,15 +12,17 @@ import gc
 import os
 import sys
 import threading
+from functools import partial
 from inspect import CO_OPTIMIZED
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ._originals import RLock, allocate_lock, take_within
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from types import FrameType
 
+_Seen = TypeVar("_Seen")
 _LIBRARIES = (os.path.dirname(os.__file__) + os.sep, f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 _lock = RLock()
 _profiled = False
@@ -33,14 +35,7 @@ def current_frames() -> dict[int, FrameType]:
     if sys.version_info >= (3, 12):
         return sys._current_frames()
     # It makes objects under the interpreter's lock of threads: who wants that meanwhile never moves again.
-    with _lock:
-        was_enabled = gc.isenabled()
-        gc.disable()
-        try:
-            return sys._current_frames()
-        finally:
-            if was_enabled:
-                gc.enable()
+    return _undisturbed(sys._current_frames)
 
 
 def outward(frame: FrameType | None) -> Iterator[FrameType]:
@@ -55,32 +50,44 @@ def caller_of(frame: FrameType) -> FrameType | None:
     if sys.version_info >= (3, 12):
         return frame.f_back
     # It becomes an object when it is asked for; from 3.12 on, none of that collects garbage.
-    with _lock:
-        was_enabled = gc.isenabled()
-        gc.disable()
-        try:
-            return frame.f_back
-        finally:
-            if was_enabled:
-                gc.enable()
+    return _undisturbed(lambda: frame.f_back)
+
+
+def frame_of(coroutine: Any) -> FrameType | None:
+    """Return the frame of a coroutine or generator that another thread may drive, None where it has ended."""
+    for name in ("cr_frame", "gi_frame", "ag_frame"):
+        look = partial(getattr, coroutine, name, None)
+        frame: FrameType | None = look() if sys.version_info >= (3, 12) else _undisturbed(look)
+        if frame is not None:
+            return frame
+    return None
 
 
 def locals_of(frame: FrameType) -> Mapping[str, Any]:
     """Return the local variables of a frame that another thread may execute. They are not to be changed."""
     if sys.version_info >= (3, 13):
         return frame.f_locals
+    return _undisturbed(lambda: _copied_locals(frame))
+
+
+def _copied_locals(frame: FrameType) -> Mapping[str, Any]:
+    known = frame.f_locals
+    if _profiled or not _may_be_emptied(frame):
+        return known
+    # They were copied into a dictionary that stays with the frame. Emptied, there is nothing in it to be let go of when
+    # it is filled the next time, and nothing of the program's lives longer for having been looked at.
+    found = dict(known)
+    known.clear()
+    return found
+
+
+def _undisturbed(look: Callable[[], _Seen]) -> _Seen:
+    """Return what *look* does, while which no garbage is collected."""
     with _lock:
         was_enabled = gc.isenabled()
         gc.disable()
         try:
-            known = frame.f_locals
-            if _profiled or not _may_be_emptied(frame):
-                return known
-            # They were copied into a dictionary that stays with the frame. Emptied, there is nothing in it to be let go
-            # of when it is filled the next time, and nothing of the program's lives longer for having been looked at.
-            found = dict(known)
-            known.clear()
-            return found
+            return look()
         finally:
             if was_enabled:
                 gc.enable()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_concurrency._frames import caller_of, current_frames, locals_of, outward
+from pytest_concurrency._frames import caller_of, current_frames, frame_of, locals_of, outward
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +38,7 @@ def waiting() -> Iterator[int]:
 
 
 class Asked:
-    """A frame that notes whether garbage may be collected while it is asked for something."""
+    """A frame, or a coroutine, that notes whether garbage may be collected while it is asked for something."""
 
     f_code: CodeType = (lambda: None).__code__
     f_trace = None
@@ -51,6 +51,10 @@ class Asked:
     def f_back(self) -> object:
         return gc.isenabled()
 
+    @property
+    def cr_frame(self) -> object:
+        return gc.isenabled()
+
 
 @collects_anywhere
 def test_nothing_is_collected_meanwhile() -> None:
@@ -58,6 +62,7 @@ def test_nothing_is_collected_meanwhile() -> None:
 
     assert locals_of(asked)["collects"] is False
     assert caller_of(asked) is False  # type: ignore[comparison-overlap]
+    assert frame_of(asked) is False  # type: ignore[comparison-overlap]
     assert gc.isenabled()
 
 

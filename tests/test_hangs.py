@@ -457,7 +457,7 @@ def test_who_has_to_wait_for_others_is_not_deadlocked(
 ) -> None:
     pytester.makepyfile(
         test_it="""
-        import asyncio, multiprocessing, pytest, sched, subprocess, sys, threading, time
+        import asyncio, multiprocessing.util, pytest, sched, subprocess, sys, threading, time
         from concurrent.futures import ProcessPoolExecutor
 
         @pytest.fixture(scope="module")
@@ -487,6 +487,14 @@ def test_who_has_to_wait_for_others_is_not_deadlocked(
                 pool.apply_async(time.sleep, (0.7,), callback=lambda _: loop.call_soon_threadsafe(done.set_result, 1))
                 await done
             asyncio.run(main())
+
+        def be_slow_to_end():
+            multiprocessing.util.Finalize(None, time.sleep, (0.7,), exitpriority=10)
+
+        def test_an_executor_that_is_left(concurrency):
+            spawn = multiprocessing.get_context("spawn")
+            with ProcessPoolExecutor(1, spawn, initializer=be_slow_to_end) as executor:
+                executor.submit(int).result()
 
         @pytest.fixture(scope="module")
         def scheduler():
@@ -530,7 +538,7 @@ def test_who_has_to_wait_for_others_is_not_deadlocked(
 
     result = inner("-W", "error", "-W", "ignore::pytest.PytestDeprecationWarning")
 
-    result.assert_outcomes(passed=9)
+    result.assert_outcomes(passed=10)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")

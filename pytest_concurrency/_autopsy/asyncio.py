@@ -9,7 +9,7 @@ import threading
 from asyncio import tasks
 from typing import TYPE_CHECKING, Any
 
-from .._frames import locals_of
+from .._frames import frame_of, locals_of
 from .._places import outward
 from .._record.awaiting import frames_of, suspension
 from .draft import Draft, Grip, coroutine_name, is_in, is_users
@@ -283,7 +283,7 @@ def _tie(loop: Any, drafts: list[Draft], thread: Draft) -> None:
     current = asyncio.current_task(loop)
     running = next((draft for draft in drafts if draft.key is current), None)
     if running is not None and current is not None and thread.wait != "loop":
-        stack = _down_to(getattr(current.get_coro(), "cr_frame", None), thread.frames)
+        stack = _down_to(frame_of(current.get_coro()), thread.frames)
         running.frames, running.grips = stack, []
         running.wait = running.note = ""
         running.target, running.on = None, []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from trio._core import _run
 
-from .._frames import locals_of
+from .._frames import frame_of, locals_of
 from .._places import place_of
 from .._record.awaiting import frames_of, suspension
 from .draft import Draft, Grip, coroutine_name, is_in, is_users
@@ -116,7 +116,7 @@ def _tie(runner: Any, drafts: list[Draft], thread: Draft) -> None:
     """Tie the tasks of a run to the thread that runs it."""
     current = _current_task(drafts, thread)
     if current is not None and thread.wait != "loop":
-        root = getattr(current.key.coro, "cr_frame", None)  # type: ignore[attr-defined]
+        root = frame_of(current.key.coro)  # type: ignore[attr-defined]
         number = next((n for n, frame in enumerate(thread.frames) if frame is root), None)
         stack = thread.frames[: number + 1] if number is not None else thread.frames
         current.frames, current.grips, current.on = stack, [], []
@@ -141,7 +141,7 @@ def _current_task(drafts: list[Draft], thread: Draft) -> Draft | None:
     """Return the task whose frames are among those that the thread executes."""
     frames = set(map(id, thread.frames))
     for draft in drafts:
-        if id(getattr(draft.key.coro, "cr_frame", None)) in frames:  # type: ignore[attr-defined]
+        if id(frame_of(draft.key.coro)) in frames:  # type: ignore[attr-defined]
             return draft
     return None
 

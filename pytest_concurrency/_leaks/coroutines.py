@@ -13,6 +13,7 @@ import traceback
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from .._frames import frame_of
 from .._patching import patched
 from .._places import place_of
 from .._trace import Leak
@@ -75,11 +76,8 @@ def place_made(coroutine: Any, made: tuple[Maker, ...]) -> Place | None:
     """Return the line that made *coroutine*; where that is not known, the one that defines it."""
     if made:
         return line_of(made) or made[0].place
-    for name in ("cr_frame", "gi_frame"):
-        frame = getattr(coroutine, name, None)
-        if frame is not None:
-            return place_of(frame)
-    return None
+    frame = frame_of(coroutine)
+    return place_of(frame) if frame is not None else None
 
 
 def coroutine_name(coroutine: Any) -> str:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .._frames import frame_of
 from .._places import place_of
 from .._trace import Leak, Maker, Place
 from . import owner as owners
@@ -78,7 +79,7 @@ class Generators(Source):
     def left(self, of: Container[Owner]) -> Iterator[Left]:
         for key, record in tuple(self._records.items()):
             generator = record.generator()
-            if generator is None or generator.ag_frame is None:
+            if generator is None or frame_of(generator) is None:
                 self._records.pop(key, None)
                 continue
             mine = self.watch.owner_of(generator, record.owner)
@@ -91,11 +92,11 @@ class Generators(Source):
 
 def _is_suspended(generator: Any) -> bool:
     """Tell whether it has begun and nobody is in the middle of asking it for an item."""
-    return generator is not None and generator.ag_frame is not None and not generator.ag_running
+    return generator is not None and frame_of(generator) is not None and not generator.ag_running
 
 
 def _leak(generator: Any, record: _Record, state: str) -> Leak:
-    frame = generator.ag_frame
+    frame = frame_of(generator)
     name = generator.__qualname__.replace("<locals>.", "")
     at: Place | None = place_of(frame) if frame is not None else None
     if _has_not_begun(generator):
@@ -116,7 +117,7 @@ else:
     _BEFORE_THE_BODY = frozenset({"COPY_FREE_VARS", "MAKE_CELL", "RETURN_GENERATOR"})
 
     def _has_not_begun(generator: Any) -> bool:
-        frame = generator.ag_frame
+        frame = frame_of(generator)
         if frame is None or generator.ag_running:
             return False
         return frame.f_lasti < 0 or dis.opname[frame.f_code.co_code[frame.f_lasti]] in _BEFORE_THE_BODY

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from trio._core import _asyncgens, _run, _thread_cache
 
+from .._frames import frame_of
 from .._patching import patched
 from .._record.awaiting import suspension
 from .._trace import Leak
@@ -155,7 +156,7 @@ class SystemTasks(Source):
 
 
 def _is_alive(task: Any) -> bool:
-    return task is not None and getattr(task.coro, "cr_frame", None) is not None
+    return task is not None and frame_of(task.coro) is not None
 
 
 def _leak(task: Any, record: _Record, state: str) -> Leak:

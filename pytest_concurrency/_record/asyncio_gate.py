@@ -8,6 +8,7 @@ import weakref
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
+from .._frames import locals_of
 from .._originals import get_ident
 from .._patching import patched
 from .awaiting import Suspension, suspension
@@ -336,7 +337,7 @@ def _comes_from_worker(future: Any) -> bool:
 
 def _awaited_in(frame: Any) -> tuple[Any, ...]:
     """Return the tasks that a library function is waiting for, from its own variables."""
-    variables = frame.f_locals
+    variables = locals_of(frame)
     owner = variables.get("self")
     candidates: list[Any] = [
         variables.get("fut"),

@@ -6,7 +6,7 @@ import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .._frames import locals_of
+from .._frames import frame_of, locals_of
 from .._places import is_trampoline, owner, place_of
 
 if TYPE_CHECKING:
@@ -127,17 +127,9 @@ def innermost_alive(chain: tuple[weakref.ref[Any], ...]) -> Place | None:
     """Return the line at which the innermost coroutine of *chain* that has not ended is now."""
     for reference in reversed(chain):
         coroutine = reference()
-        frame = _frame(coroutine)
+        frame = frame_of(coroutine)
         if frame is not None:
             return place_of(frame)
-    return None
-
-
-def _frame(coroutine: Any) -> FrameType | None:
-    for name in ("cr_frame", "gi_frame", "ag_frame"):
-        frame: FrameType | None = getattr(coroutine, name, None)
-        if frame is not None:
-            return frame
     return None
 
 
@@ -145,7 +137,7 @@ def frames_of(coroutine: Any) -> list[tuple[Any, FrameType]]:
     """Return *coroutine* and what it awaits, with their frames, outermost first."""
     frames: list[tuple[Any, FrameType]] = []
     while coroutine is not None and len(frames) < 200:
-        frame = _frame(coroutine)
+        frame = frame_of(coroutine)
         if frame is not None:
             frames.append((coroutine, frame))
         inner: Any = None

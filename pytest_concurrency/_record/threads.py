@@ -37,26 +37,31 @@ _TIMED = (
 _SERVES = (
     ("socketserver.py", "serve_forever"),
     ("socket.py", "accept"),
-    ("multiprocessing/pool.py", "_handle_workers"),
+    ("multiprocessing/pool.py", "_wait_for_updates"),
     ("multiprocessing/pool.py", "_handle_results"),
-    ("concurrent/futures/process.py", "run"),
+    ("concurrent/futures/process.py", "wait_result_broken_or_wakeup"),
 )
-# Where a pool's thread takes in what its processes have done: the end of the file's path, the function, and where its
-# jobs are that have no result yet.
+# Where a pool's thread takes in what its processes have done, or waits for their end: the end of the file's path, the
+# function, and what that still owes.
 _RESULTS: tuple[tuple[str, str, Callable[[Mapping[str, Any]], Any]], ...] = (
     ("multiprocessing/pool.py", "_handle_results", lambda local: local["cache"]),
+    ("concurrent/futures/process.py", "join_executor_internals", lambda local: True),
+    ("concurrent/futures/process.py", "_join_executor_internals", lambda local: True),
     ("concurrent/futures/process.py", "run", lambda local: local["self"].pending_work_items),
 )
 
 
 def awaits_a_process(frame: FrameType) -> bool:
-    """Tell whether a thread of a pool is about to bring in a result, however old it is: somebody waits for that."""
+    """Tell whether a thread of a pool is about to bring in a result or to end: somebody waits for that.
+
+    However old it is.
+    """
     for each in outward(frame):
         path, name = each.f_code.co_filename.replace("\\", "/"), each.f_code.co_name
-        for file, function, jobs_in in _RESULTS:
+        for file, function, owed in _RESULTS:
             if name == function and path.endswith(file):
                 try:
-                    return bool(jobs_in(locals_of(each)))
+                    return bool(owed(locals_of(each)))
                 except (KeyError, AttributeError):
                     return True
     return False

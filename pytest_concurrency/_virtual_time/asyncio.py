@@ -21,7 +21,7 @@ from functools import wraps
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from .._frames import locals_of
+from .._frames import frame_of, locals_of
 from .._patching import patched
 from .timeline import Line, Spin
 
@@ -92,7 +92,7 @@ def _drop(loop: Any, run: Callable[..., Any], awaitable: Any = None) -> None:
     """Throw away what was to be run, so that it is neither left pending nor never awaited."""
     outer: Any = awaitable.get_coro() if isinstance(awaitable, asyncio.Task) else awaitable
     if inspect.iscoroutine(outer) and inspect.getcoroutinestate(outer) == inspect.CORO_CREATED:
-        frame: Any = outer.cr_frame
+        frame: Any = frame_of(outer)
         # `uvloop.run(main())` wraps the user's coroutine in one of its own.
         for value in list(locals_of(frame).values()):
             if inspect.iscoroutine(value):
