@@ -266,8 +266,7 @@ def watching(future: Future[int], hangs: list[Hang]) -> None:
         # Until it stands where it waits.
         while not any(frame.f_code.co_name == "result" for frame in outward(current_frames()[here])):
             pass
-        # It may be on its way into the wait.
-        hangs.append(next((hang for hang in (snapshot() for _ in range(10_000)) if circle(hang)), snapshot()))
+        hangs.append(snapshot_in_which(circle))
         future.set_result(2)
 
     threading.Thread(target=look, name="watch").start()
@@ -289,7 +288,7 @@ def test_jobs_that_wait_for_jobs_of_their_own_pool_are_a_circle() -> None:
         jobs = [pool.submit(outer) for _ in range(2)]
         both.wait()
         standing("result", 2)
-        hang = snapshot()
+        hang = snapshot_in_which(cycle)
         for future in tuple(inner):
             future.set_result(1)
         assert [job.result() for job in jobs] == [1, 1]
@@ -306,6 +305,18 @@ def standing(function: str, count: int) -> None:
         < count
     ):
         pass
+
+
+def snapshot_in_which(holds: Callable[[Hang], object]) -> Hang:
+    """Return a look of which *holds* is true, the last where there is none.
+
+    A thread that has called what waits may be on its way into the wait.
+    """
+    for _ in range(10_000):
+        hang = snapshot()
+        if holds(hang):
+            break
+    return hang
 
 
 @contextlib.contextmanager
@@ -345,7 +356,7 @@ def test_threads_that_want_each_others_locks_are_a_circle() -> None:
     with threads(one, two):
         standing("wants_a", 1)
         standing("wants_b", 1)
-        hang = snapshot()
+        hang = snapshot_in_which(circle)
         a.release()
 
     parties = by_name(hang)
@@ -383,11 +394,9 @@ def test_each_thing_that_a_thread_waits_for_is_named() -> None:
             standing("gets_simply", 1)
             standing("waits", 1)
             standing("join", 1)
-            for _ in range(1000):
-                hang = snapshot()
-                parties = by_name(hang)
-                if all(parties[name].wait for name in ("gets", "gets_simply", "waits", "joins", "ends")):
-                    break
+            names = ("gets", "gets_simply", "waits", "joins", "ends")
+            hang = snapshot_in_which(lambda hang: all(by_name(hang)[name].wait for name in names))
+            parties = by_name(hang)
             queue.put(1)
             simple.put(1)
             event.set()
