@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     Weigh = Callable[["list[tuple[Any, float]]"], None]
 
+_TRIO = "trio.run"
+
 
 class Turn:
     """The present turn of the loop on one thread, and what is to be weighed when it ends."""
@@ -131,10 +133,11 @@ class Turns:
     def leave_run(self, lane: Lane) -> None:
         """A loop has ended."""
         self._running -= 1
-        if lane.backend == "asyncio" and not lane.began:
-            # It has run, and never came by our wrapper of its selector.
+        if lane.backend in ("asyncio", "trio") and not lane.began:
+            # It has run, and never came by our wrapper of its selector, or our instrument was not told of its turns.
             self.seen -= 1
-            self.unwatched.add(f"{type(lane.loop).__module__}.{type(lane.loop).__qualname__}")
+            loop = type(lane.loop)
+            self.unwatched.add(f"{loop.__module__}.{loop.__qualname__}" if lane.loop is not None else _TRIO)
         lane.end(self._clock())
         self._sampler.discard(lane)
         LOOP_THREADS[lane.thread] -= 1
@@ -328,7 +331,6 @@ class _TrioTurns:
         self._turn = self._turns.here()
         self._undo.enter_context(self._turns.methods.on_this_thread())
         self._lane = self._turns.enter_run("trio")
-        self._lane.began = self._clock()
 
     def before_io_wait(self, timeout: float) -> None:
         lane, turn = self._lane, self._turn
@@ -352,7 +354,8 @@ class _TrioTurns:
     def _finish(self) -> None:
         """The run has ended."""
         self._undo.close()
-        if self._turn is not None and self._lane is not None:
-            self._turn.close()
-            self._turns.leave_run(self._lane)
-            self._lane = None
+        if self._turn is None or self._lane is None:
+            self._turns.unwatched.add(_TRIO)
+            return
+        self._turn.close()
+        self._turns.leave_run(self._lane)

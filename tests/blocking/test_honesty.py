@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import pytest
 
     Suite = Callable[..., pytest.RunResult]
 
@@ -54,6 +54,43 @@ def test_marked():
     result.assert_outcomes(passed=1, failed=1, warnings=1)
     result.stdout.fnmatch_lines(
         ["*ConcurrencyWarning: unwatched: test_it.Own does not tell of its turns; only calls that have a name are*"]
+    )
+
+
+@pytest.mark.parametrize("hook", ["before_run", "after_io_wait"])
+def test_a_trio_that_no_longer_calls_an_instruments_hooks_is_named(
+    suite: Suite, pytester: pytest.Pytester, hook: str
+) -> None:
+    pytest.importorskip("trio")
+    pytester.makeconftest(
+        f"""
+        from trio._core._instrumentation import Instruments
+
+        call = Instruments.call
+
+        def deaf(self, name, *args):
+            if name != {hook!r}:
+                call(self, name, *args)
+
+        Instruments.call = deaf
+        """
+    )
+    result = suite(
+        """
+import pytest, trio
+
+def test_it():
+    trio.run(trio.sleep, 0)
+
+@pytest.mark.must_not_block
+def test_marked():
+    trio.run(trio.sleep, 0)
+"""
+    )
+
+    result.assert_outcomes(passed=1, failed=1, warnings=1)
+    result.stdout.fnmatch_lines(
+        ["*ConcurrencyWarning: unwatched: trio.run does not tell of its turns; only calls that have a name are found*"]
     )
 
 
