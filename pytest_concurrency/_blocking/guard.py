@@ -78,7 +78,9 @@ class _Glance(NamedTuple):
     name: str
     detail: str
     begun: Reading
-    least: float = _UNSEEN
+    awake: float
+    """How long the sampler had been awake by then, in seconds."""
+    least: float
 
 
 class Guard:
@@ -311,10 +313,11 @@ class Guard:
             self._safely(self._turns.pause)
         if kind == "import":
             self._imports.enter()
-            return _Glance(kind, name, detail, self._clocks.read(), _LEAST_IMPORT)
+            return _Glance(kind, name, detail, self._clocks.read(), self._sampler.awake(), _LEAST_IMPORT)
         if isinstance(detail, Maybe) or (kind in WEIGHED and not self._every_file):
             self._local.inside = True
-            return _Glance(kind, name, detail, self._clocks.read(), getattr(detail, "least", _UNSEEN))
+            least = getattr(detail, "least", _UNSEEN)
+            return _Glance(kind, name, detail, self._clocks.read(), self._sampler.awake(), least)
         # This method and the wrapper that called it are not the caller; a builtin's wrapper is two.
         call = self._begun(kind, name, detail, backend, sys._getframe(1).f_back)
         if call is not None:
@@ -337,7 +340,8 @@ class Guard:
         spent = between(call.begun, self._clocks.read())
         # Not by wall time: whoever was kept from running, by the machine or by the GIL, did not wait for this call.
         seconds = _weight(call.kind, spent)
-        if seconds >= call.least and (backend := running_backend()) is not None:
+        kept = self._sampler.awake() - call.awake
+        if seconds - kept >= call.least and (backend := running_backend()) is not None:
             seen = self._begun(call.kind, call.name, call.detail, backend, sys._getframe(1).f_back)
             if seen is not None:
                 seen = seen._replace(start=call.begun.wall)

@@ -55,6 +55,8 @@ class Sampler:
         self._ended: Any = None
         self._native = 0
         self._held = 0.0
+        self._awake = 0.0
+        self._woken: float | None = None
         self._lock = RLock()
         self._looking = allocate_lock()
         """Taken while a turn that is overdue is looked at, and what was seen of it is reported."""
@@ -70,6 +72,14 @@ class Sampler:
     def discard(self, lane: Lane) -> None:
         """Look at it no more."""
         self._lanes.pop(id(lane), None)
+
+    def awake(self) -> float:
+        """Return for how many seconds the thread has looked at something so far.
+
+        It may have had the GIL all the time, also while a busy machine let it wait for a processor.
+        """
+        woken = self._woken
+        return self._awake + (self._clock() - woken if woken is not None else 0.0)
 
     def here(self) -> Lane | None:
         """Return the lane of this thread, the innermost if there are several."""
@@ -140,7 +150,9 @@ class Sampler:
                 slept = self._clocks.sleeps() - sleeps
                 self._held = max(0, slept - 1) * sys.getswitchinterval()
                 # At once: the thread may have been started just before a call that keeps the GIL, and get it only now.
+                self._woken = self._clock()
                 self._look(tuple(self._lanes.values()))
+                self._awake, self._woken = self.awake(), None
                 sleeps = self._clocks.sleeps()
                 if stop.acquire(timeout=_EVERY):
                     break

@@ -22,6 +22,7 @@ _ENDED = object()
 # Ours, from before any wrapper.
 _fstat = os.fstat
 _WNOHANG = getattr(os, "WNOHANG", 1)
+_POSIX_PIPE_BUF = 512
 
 
 class Maybe(str):
@@ -163,11 +164,12 @@ def _accepts(self: Any) -> str | None:
     return None if self.gettimeout() == 0 or _ready(self, _READABLE) else address_text(self.getsockname())
 
 
-def _sends(self: Any, *args: Any, **kwargs: Any) -> str | None:
+def _sends(self: Any, data: Any, *args: Any, **kwargs: Any) -> str | None:
     if self.gettimeout() == 0:
         return None
-    # There is room for something; whether for all of it, only its length will tell.
-    return Maybe(_peer(self)) if _ready(self, _WRITABLE) else _peer(self)
+    if not _ready(self, _WRITABLE):
+        return _peer(self)
+    return None if _fits(data) else Maybe(_peer(self))
 
 
 def _reads_secretly(self: Any, *args: Any, **kwargs: Any) -> str | None:
@@ -198,12 +200,26 @@ def _reads(descriptor: int, *args: Any) -> str | None:
     return "" if os.get_blocking(descriptor) and not _ready(descriptor, _READABLE) else None
 
 
-def _writes(descriptor: int, *args: Any) -> str | None:
+def _writes(descriptor: int, data: Any) -> str | None:
     if _is_on_disk(descriptor):
         return OnDisk()
     if not os.get_blocking(descriptor):
         return None
-    return Maybe() if _ready(descriptor, _WRITABLE) else ""
+    if not _ready(descriptor, _WRITABLE):
+        return ""
+    return None if _fits(data) else Maybe()
+
+
+def _fits(data: Any) -> bool:
+    """Tell whether *data*, one piece or several, goes at once into whatever can be written to.
+
+    There is room for as much at least (POSIX, of pipes). Whether for more, only the call's length will tell.
+    """
+    pieces = data if isinstance(data, (list, tuple)) else (data,)
+    try:
+        return sum(memoryview(piece).nbytes for piece in pieces) <= _POSIX_PIPE_BUF
+    except TypeError:
+        return False
 
 
 def _is_on_disk(descriptor: int) -> bool:
