@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from . import _unrewritten as _unrewritten
 from ._errors import BlockingCallError as BlockingCallError
 from ._errors import BlockingCallWarning as BlockingCallWarning
 from ._errors import BlockingError as BlockingError

@@ -247,6 +247,29 @@ def test_nothing_is_put_in_place_for_a_test_that_asks_for_nothing(
     inner("--blocking=off").assert_outcomes(passed=1)
 
 
+def test_pytest_rewrites_the_tests_but_none_of_our_modules(
+    pytester: pytest.Pytester, inner: Callable[..., pytest.RunResult]
+) -> None:
+    pytester.makepyfile(
+        """
+        import sys
+        from _pytest.assertion.rewrite import AssertionRewritingHook
+
+        def test_it():
+            rewritten = {
+                name.partition(".")[0]
+                for name, module in tuple(sys.modules.items())
+                if isinstance(getattr(module, "__loader__", None), AssertionRewritingHook)
+                and name not in ("pytest_concurrency", "pytest_concurrency._unrewritten")
+            }
+            assert __name__ in rewritten
+            assert "pytest_concurrency" not in rewritten
+        """
+    )
+
+    inner().assert_outcomes(passed=1)
+
+
 @pytest.mark.parametrize(
     ("options", "outcome"),
     [
