@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import selectors
+import socket
 import sys
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -364,6 +366,24 @@ def test_threads_that_want_each_others_locks_are_a_circle() -> None:
     assert (parties["two"].wait, parties["two"].what) == ("lock", "Lock `a`")
     assert (parties["one"].wait, parties["one"].what) == ("lock", "RLock `b`")
     assert [hold.what for hold in parties["one"].holds] == ["Lock `a`"]
+
+
+@pytest.mark.skipif(not hasattr(selectors, "PollSelector"), reason="this system has no poll()")
+def test_the_time_limit_of_a_selector_is_in_seconds() -> None:
+    mine, other = socket.socketpair()
+
+    def selects() -> None:
+        with selectors.PollSelector() as selector:
+            selector.register(mine, selectors.EVENT_READ)
+            selector.select(1000)
+
+    with mine, other, threads(selects):
+        standing("select", 1)
+        # On its way into the wait it makes milliseconds of it.
+        hang = snapshot_in_which(lambda hang: by_name(hang)["selects"].within == 1000.0)
+        other.send(b"x")
+
+    assert (by_name(hang)["selects"].wait, by_name(hang)["selects"].within) == ("io", 1000.0)
 
 
 def test_each_thing_that_a_thread_waits_for_is_named() -> None:

@@ -457,7 +457,7 @@ def test_who_has_to_wait_for_others_is_not_deadlocked(
 ) -> None:
     pytester.makepyfile(
         test_it="""
-        import asyncio, multiprocessing.util, pytest, sched, subprocess, sys, threading, time
+        import asyncio, multiprocessing.util, pytest, sched, socket, socketserver, subprocess, sys, threading, time
         from concurrent.futures import ProcessPoolExecutor
 
         @pytest.fixture(scope="module")
@@ -524,6 +524,26 @@ def test_who_has_to_wait_for_others_is_not_deadlocked(
             done = threading.Event()
             threading.Timer(0.7, done.set).start()
             done.wait()
+
+        def test_a_server_that_is_shut_down(concurrency):
+            server = socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler)
+            # It looks twice a second whether it is to end.
+            thread = threading.Thread(target=server.serve_forever)
+            thread.start()
+            server.shutdown()
+            thread.join()
+            server.server_close()
+
+        def test_somebody_connects(concurrency):
+            done = threading.Event()
+            with socket.create_server(("127.0.0.1", 0)) as listener:
+                def serve():
+                    listener.accept()[0].close()
+                    done.set()
+                threading.Thread(target=serve).start()
+                code = "import socket, time; time.sleep(0.7); socket.create_connection(('127.0.0.1', %d))"
+                with subprocess.Popen([sys.executable, "-c", code % listener.getsockname()[1]]):
+                    done.wait()
         """,
         test_fork="""
         import multiprocessing, time
@@ -538,7 +558,7 @@ def test_who_has_to_wait_for_others_is_not_deadlocked(
 
     result = inner("-W", "error", "-W", "ignore::pytest.PytestDeprecationWarning")
 
-    result.assert_outcomes(passed=10)
+    result.assert_outcomes(passed=12)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import re
+import selectors
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,9 @@ _WAITS = (
 )
 # A method in C that waits, called on the user's own line.
 _METHODS = {"acquire": "lock", "__enter__": "lock", "get": "get", "join": "join"}
+_IN_MILLISECONDS = tuple(
+    getattr(selectors, name) for name in ("PollSelector", "DevpollSelector") if hasattr(selectors, name)
+)
 _LOCKS = ("lock", "RLock", "_RLock", "SemLock")
 
 
@@ -103,9 +107,8 @@ def settle(draft: Draft, frames: list[FrameType]) -> None:
         if found is not None:
             # An outer one says more: a future's result is waited for on a condition.
             draft.wait, limit, what = found
-            seconds = locals_of(frame).get(limit)
-            draft.within = float(seconds) if isinstance(seconds, int | float) and seconds >= 0 else None
             draft.target = locals_of(frame).get(what)
+            draft.within = _seconds(locals_of(frame).get(limit), draft.target)
             if draft.wait == "loop":
                 break
     if draft.wait == "idle" and job_of(draft) is not None:
@@ -117,6 +120,14 @@ def settle(draft: Draft, frames: list[FrameType]) -> None:
     if not draft.wait and frames:
         _settle_by_line(draft, frames[0])
     draft.grips += grips(frames)
+
+
+def _seconds(limit: object, target: object) -> float | None:
+    """Return the time limit of a wait for *target*, in seconds."""
+    if not isinstance(limit, int | float) or limit < 0:
+        return None
+    # By the time that it waits, it has made milliseconds of it.
+    return limit / 1000 if isinstance(target, _IN_MILLISECONDS) else float(limit)
 
 
 def _settle_by_line(draft: Draft, frame: FrameType) -> None:

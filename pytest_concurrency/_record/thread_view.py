@@ -189,12 +189,12 @@ class ThreadView:
 
 
 def _is_of_a_tool(frame: FrameType, thread: threading.Thread | None) -> bool:
-    """Tell whether a thread is ours, or one of a tool that runs or stops tests, or waits for somebody to come by."""
+    """Tell whether a thread is ours, or one of a tool that runs or stops tests, or serves a pool with nothing to do."""
     job = getattr(getattr(thread, "function", None), "__module__", None)
     files = [each.f_code.co_filename for each in outward(frame)]
     if job == "pytest_timeout" or any(tool in file for file in files for tool in _TOOLS) or is_at_rest(frame):
         return True
-    return thread is None and any(owner(file) == "own" for file in files)
+    return thread is None and owner(files[-1]) == "own"
 
 
 def _look(frame: FrameType, thread: threading.Thread | None) -> Look:

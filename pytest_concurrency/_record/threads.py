@@ -33,10 +33,8 @@ _TIMED = (
 )
 
 
-# Whoever stands there below none of the user's code waits for a connection or for a job.
+# Where a thread of a pool of processes waits for a job. Not a server's: who might connect is nobody's to know.
 _SERVES = (
-    ("socketserver.py", "serve_forever"),
-    ("socket.py", "accept"),
     ("multiprocessing/pool.py", "_wait_for_updates"),
     ("multiprocessing/pool.py", "_handle_results"),
     ("concurrent/futures/process.py", "wait_result_broken_or_wakeup"),
@@ -68,7 +66,7 @@ def awaits_a_process(frame: FrameType) -> bool:
 
 
 def is_at_rest(frame: FrameType) -> bool:
-    """Tell whether a thread serves whoever comes by, or a pool of processes that has nothing to do."""
+    """Tell whether a thread serves a pool of processes that has nothing to do."""
     for each in outward(frame):
         path, name = each.f_code.co_filename.replace("\\", "/"), each.f_code.co_name
         if owner(path) == "user":
