@@ -76,6 +76,13 @@ def quick_again(ready, over):
     quick()
     os._exit(0 if quick.__code__.co_name == "quick" and not trampolines() else 5)
 
+def closes_all_files(path):
+    os.closerange(3, 256)
+    # It gets the number of a file that it never opened.
+    with open(path, "w") as file:
+        quick()
+        file.write("the user's own")
+
 def trampolines():
     return [name for name in quick.__code__.co_names if "pytest" in name] + list(quick.__code__.co_freevars)
 """
@@ -222,6 +229,22 @@ def test_every_form(concurrency):
             "Give map() a smaller chunksize, such as 1.",
         ]
     )
+
+
+def test_a_child_that_closes_all_files_is_recorded_and_nothing_is_written_into_its_own(
+    suite: Callable[..., pytest.RunResult],
+) -> None:
+    result = suite(
+        """
+def test_it(tmp_path, concurrency):
+    concurrency.watch(work.quick)
+    assert all_of(work.closes_all_files, args=(str(tmp_path / "own"),)) == [0]
+    assert [span.outcome for span in concurrency.spans()] == ["returned"]
+    assert (tmp_path / "own").read_text() == "the user's own"
+"""
+    )
+
+    result.assert_outcomes(passed=1)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="processes are killed by a signal here")

@@ -7,12 +7,12 @@ machine's doing and is never held against anybody.
 from __future__ import annotations
 
 import _thread
-import contextlib
 import itertools
 import os
 from time import perf_counter, process_time, thread_time
 from typing import TYPE_CHECKING, NamedTuple
 
+from .._descriptors import identity
 from .._originals import thread_local
 
 if TYPE_CHECKING:
@@ -167,6 +167,7 @@ class _QueueFile:
 
     def __init__(self, number: int) -> None:
         self.number = number
+        self._identity = identity(number)
 
     @classmethod
     def open(cls) -> _QueueFile | None:
@@ -176,5 +177,5 @@ class _QueueFile:
             return None
 
     def __del__(self) -> None:
-        with contextlib.suppress(OSError):
+        if identity(self.number) == self._identity:
             os.close(self.number)

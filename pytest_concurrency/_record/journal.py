@@ -13,6 +13,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from .._descriptors import identity
 from .._trace import Clock, Place, Release, Span, Strand, Use, Wait
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class Journal:
         self._on_over: Callable[[], object] | None = on_over
         self._path = os.path.join(folder, f"{os.getpid()}{SUFFIX}")
         self._file = _open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._identity = identity(self._file)
         self._tell("child", {"pid": os.getpid(), "name": name, "start": _fields(start)})
 
     # What becomes part of the trace
@@ -148,9 +150,9 @@ class Journal:
 
     def close(self) -> None:
         """Let go of the file, which stays."""
-        if self._file >= 0:
-            _close(self._file)
-            self._file = -1
+        file, self._file = self._file, -1
+        if file >= 0 and identity(file) == self._identity:
+            _close(file)
 
     def _tell(self, what: str, fields: dict[str, Any]) -> None:
         if self._file < 0:
@@ -158,8 +160,9 @@ class Journal:
         if not is_open(self._folder):
             self._end()
             return
-        # The program may have closed all files.
         with contextlib.suppress(OSError):
+            if identity(self._file) != self._identity:
+                self._file = _open(self._path, os.O_WRONLY | os.O_APPEND)
             _write(self._file, f"{json.dumps([what, fields])}\n".encode())
 
     def _end(self) -> None:
