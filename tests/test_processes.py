@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from typing import TYPE_CHECKING
+import threading
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_concurrency._judge.overlap import Overlap, judge, peak
-from pytest_concurrency._record.journal import Child, Journal, Start, close_folder, open_folder, read
+from pytest_concurrency._record.journal import Child, Journal, Reader, Start, close_folder, open_folder, read
 from pytest_concurrency._record.merge import merged
 from pytest_concurrency._record.others import OtherProcesses
 from pytest_concurrency._trace import Place, Release, Span, Strand, Trace, Wait
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 METHODS = multiprocessing.get_all_start_methods()
@@ -428,6 +429,60 @@ def test_a_process_sees_what_the_others_do(tmp_path: Path, monkeypatch: pytest.M
     alive.remove(2)
     assert others.inside(["work"]) == []
     assert others.pending() == ("process 'parent' (pid 1)",)
+
+
+def test_two_threads_look_at_the_others_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_folder(str(tmp_path))
+    first = told_by(tmp_path, 2, "first", monkeypatch)
+    first.ready()
+    first.span(Span(1, 7, "work", 2, 0.6))
+    monkeypatch.setattr(os, "getpid", lambda: 9)
+    others = OtherProcesses(str(tmp_path))
+    seen: list[set[tuple[int, int, int]]] = []
+    looks = [threading.Thread(target=lambda: seen.append(others.at_work())) for _ in range(2)]
+    lines = Reader.lines
+
+    def in_the_middle(reader: Reader) -> Iterator[tuple[str, dict[str, Any]]]:
+        for line in lines(reader):
+            if looks:
+                # Another thread looks: it is to be kept out, for as long as it may take.
+                other = looks.pop()
+                other.start()
+                other.join(0.1)
+                started.append(other)
+            yield line
+
+    started: list[threading.Thread] = []
+    monkeypatch.setattr(Reader, "lines", in_the_middle)
+    seen.append(others.at_work())
+    for thread in started:
+        thread.join()
+
+    assert seen == [{(2, 7, threading.get_native_id())}] * 3
+
+
+def test_a_look_in_the_middle_of_a_look_takes_nothing_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a finalizer does that calls what is watched."""
+    open_folder(str(tmp_path))
+    first = told_by(tmp_path, 2, "first", monkeypatch)
+    first.span(Span(1, 7, "work", 2, 0.6))
+    ends = [Span(1, 7, "work", 2, 0.6, done=3, done_time=0.7, last=4, end=0.7)]
+    monkeypatch.setattr(os, "getpid", lambda: 9)
+    others = OtherProcesses(str(tmp_path))
+    lines = Reader.lines
+
+    def in_the_middle(reader: Reader) -> Iterator[tuple[str, dict[str, Any]]]:
+        for line in lines(reader):
+            while ends:
+                # What comes after it is not to be taken for what came before.
+                first.span(ends.pop())
+                assert others.at_work() == set()
+            yield line
+
+    monkeypatch.setattr(Reader, "lines", in_the_middle)
+
+    assert others.at_work() == {(2, 7, threading.get_native_id())}
+    assert others.at_work() == set()
 
 
 def test_a_journal_ends_with_the_test(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .._originals import RLock
 from .journal import SUFFIX, Reader, is_alive
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ class _Process:
     started: list[int] = field(default_factory=list)
     is_ready: bool = False
     rests_on: int | None = None
+
+    def calls(self) -> tuple[tuple[str, int, int], ...]:
+        """Return its spans in progress, at one instant: another thread may be taking in more."""
+        return tuple(self.open.values())
 
     def look(self) -> None:
         for what, fields in self.reader.lines():
@@ -59,6 +64,9 @@ class OtherProcesses:
         self._folder = Path(folder)
         self._own = os.getpid()
         self._known: dict[str, _Process] = {}
+        # Threads of this process ask at the same time, and a finalizer may in the middle of an answer.
+        self._lock = RLock()
+        self._is_reading = False
         self._delays: dict[int, float] = {}
 
     def inside(self, names: Iterable[str]) -> list[tuple[str, tuple[int, int]]]:
@@ -67,15 +75,13 @@ class OtherProcesses:
         return [
             (name, (process.pid, strand))
             for process in self._others()
-            for name, strand, _ in process.open.values()
+            for name, strand, _ in process.calls()
             if name in wanted and is_alive(process.pid)
         ]
 
     def at_work(self) -> set[tuple[int, int, int]]:
         """Return which of their threads are in a call: the process, its strand, and how the system names the thread."""
-        return {
-            (process.pid, strand, native) for process in self._others() for _, strand, native in process.open.values()
-        }
+        return {(process.pid, strand, native) for process in self._others() for _, strand, native in process.calls()}
 
     def has_settled(self, expectation: int) -> bool:
         """Tell whether one of them has settled that verdict."""
@@ -123,15 +129,26 @@ class OtherProcesses:
         return [process for process in self._all() if process.pid != self._own]
 
     def _all(self) -> list[_Process]:
+        with self._lock:
+            if not self._is_reading:
+                self._is_reading = True
+                try:
+                    self._read()
+                finally:
+                    self._is_reading = False
+            return [self._known[name] for name in sorted(self._known) if self._known[name].pid]
+
+    def _read(self) -> None:
         try:
             files = [name for name in os.listdir(self._folder) if name.endswith(SUFFIX)]
         except OSError:
             # The test is over.
             files = []
+        for name in self._known.keys() - files:
+            del self._known[name]
         for name in files:
             process = self._known.setdefault(name, _Process(Reader(self._folder / name)))
             process.look()
-        return [self._known[name] for name in sorted(files) if self._known[name].pid]
 
 
 def _delay(pid: int) -> float:

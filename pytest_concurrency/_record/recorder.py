@@ -397,16 +397,17 @@ class Recorder:
         live.done = next_number()
         live.outcome = "returned"
         self._open.pop(live.id, None)
-        live.last = next_number()
         live.done_time = live.end = self._clock() - self.origin
+        # Last of all: from then on it is taken for complete, by other threads too.
+        live.last = next_number()
         if self.journal is not None:
             self.journal.span(live.span)
 
     def end(self, live: LiveSpan) -> None:
         """Close a span."""
         self._open.pop(live.id, None)
-        live.last = next_number()
         live.end = self._clock() - self.origin
+        live.last = next_number()
         if self.journal is not None:
             self.journal.span(live.span)
 
