@@ -239,8 +239,22 @@ def test_nothing_is_put_in_place_for_a_test_that_asks_for_nothing(
     pytester.makepyfile(
         shop=SHOP,
         witness=WITNESS,
-        conftest="import witness\nimport pytest\nbefore = witness.found()\n"
-        "@pytest.fixture\ndef changed():\n    return witness.changed(before)\n",
+        conftest="""
+            import sys
+            import pytest
+            import witness
+
+            before = witness.found()
+
+            @pytest.hookimpl(trylast=True)
+            def pytest_configure():
+                # A run waits for libraries to be imported, whether or not a test asks for anything.
+                before["meta_path"] = list(sys.meta_path)
+
+            @pytest.fixture
+            def changed():
+                return witness.changed(before)
+        """,
         test_it="def test_it(changed):\n    assert changed == []",
     )
 
