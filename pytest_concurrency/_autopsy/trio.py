@@ -116,7 +116,7 @@ def _tie(runner: Any, drafts: list[Draft], thread: Draft) -> None:
     """Tie the tasks of a run to the thread that runs it."""
     current = _current_task(drafts, thread)
     if current is not None and thread.wait != "loop":
-        root = frame_of(current.key.coro)  # type: ignore[attr-defined]
+        root = _root(current)
         number = next((n for n, frame in enumerate(thread.frames) if frame is root), None)
         stack = thread.frames[: number + 1] if number is not None else thread.frames
         current.frames, current.grips, current.on = stack, [], []
@@ -141,9 +141,15 @@ def _current_task(drafts: list[Draft], thread: Draft) -> Draft | None:
     """Return the task whose frames are among those that the thread executes."""
     frames = set(map(id, thread.frames))
     for draft in drafts:
-        if id(frame_of(draft.key.coro)) in frames:  # type: ignore[attr-defined]
+        if id(_root(draft)) in frames:
             return draft
     return None
+
+
+def _root(draft: Draft) -> FrameType | None:
+    """Return the frame of a task's outermost coroutine, None where that has ended."""
+    task: Any = draft.key
+    return frame_of(task.coro)
 
 
 def worker_task(draft: Draft) -> Any:

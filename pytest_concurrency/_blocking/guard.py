@@ -340,7 +340,8 @@ class Guard:
         spent = between(call.begun, self._clocks.read())
         # Not by wall time: whoever was kept from running, by the machine or by the GIL, did not wait for this call.
         seconds = _weight(call.kind, spent)
-        kept = self._sampler.awake() - call.awake
+        # Only where nothing but waiting counts: while an import computes, the sampler is awake and waits for the GIL.
+        kept = self._sampler.awake() - call.awake if call.kind not in (*WEIGHED, "import") else 0.0
         if seconds - kept >= call.least and (backend := running_backend()) is not None:
             seen = self._begun(call.kind, call.name, call.detail, backend, sys._getframe(1).f_back)
             if seen is not None:

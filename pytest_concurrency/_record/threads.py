@@ -50,10 +50,7 @@ _RESULTS: tuple[tuple[str, str, Callable[[Mapping[str, Any]], Any]], ...] = (
 
 
 def awaits_a_process(frame: FrameType) -> bool:
-    """Tell whether a thread of a pool is about to bring in a result or to end: somebody waits for that.
-
-    However old it is.
-    """
+    """Tell whether a thread of a pool, however old, is about to bring in a result or to end: somebody waits for it."""
     for each in outward(frame):
         path, name = each.f_code.co_filename.replace("\\", "/"), each.f_code.co_name
         for file, function, owed in _RESULTS:
