@@ -24,31 +24,41 @@ def when_imported(name: str, callback: Callable[[], object]) -> Iterator[None]:
         callback()
         yield
         return
-    finder = _Finder(name, callback)
-    sys.meta_path.insert(0, finder)
+    # One for all who wait: each of several would ask the others, and those each other, for what is not installed.
+    finder = next((each for each in sys.meta_path if isinstance(each, _Finder) and each.name == name), None)
+    if finder is None:
+        finder = _Finder(name)
+        sys.meta_path.insert(0, finder)
+    finder.callbacks.append(callback)
     try:
         yield
     finally:
-        finder.remove()
+        finder.forget(callback)
 
 
 class _Finder:
     """Finds one module as everybody else would, and calls back when it has been executed."""
 
-    def __init__(self, name: str, callback: Callable[[], object]) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self._callback = callback
+        self.callbacks: list[Callable[[], object]] = []
         self._is_searching = False
 
-    def remove(self) -> None:
+    def forget(self, callback: Callable[[], object]) -> None:
         with contextlib.suppress(ValueError):
-            sys.meta_path.remove(self)
+            self.callbacks.remove(callback)
+        self._leave()
+
+    def _leave(self) -> None:
+        if not self.callbacks:
+            with contextlib.suppress(ValueError):
+                sys.meta_path.remove(self)
 
     def executed(self) -> None:
-        # Not where the `with` block has ended since, or where the module was executed once already.
-        if self in sys.meta_path:
-            self.remove()
-            self._callback()
+        # Not those whose `with` block has ended since, and nobody twice.
+        while self.callbacks:
+            self.callbacks.pop(0)()
+        self._leave()
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -119,3 +120,25 @@ def test_two_may_wait_for_one_module() -> None:
     with when_imported(NAME, lambda: calls.append("outer")), when_imported(NAME, lambda: calls.append("inner")):
         importlib.import_module(NAME)
     assert sorted(calls) == ["inner", "outer"]
+
+
+def test_many_may_wait_for_one_that_is_not_installed() -> None:
+    """Each search for it is one search: ten that asked one another would make millions."""
+    asked: list[str] = []
+
+    class Counting:
+        @staticmethod
+        def find_spec(name: str, path: object = None, target: object = None) -> None:
+            asked.append(name)
+
+    sys.meta_path.append(Counting)  # type: ignore[arg-type]  # it has what is asked of a finder
+    try:
+        with ExitStack() as waiting:
+            for _ in range(10):
+                waiting.enter_context(when_imported("no_such_module_anywhere", lambda: None))
+            with pytest.raises(ModuleNotFoundError):
+                importlib.import_module("no_such_module_anywhere")
+    finally:
+        sys.meta_path.remove(Counting)  # type: ignore[arg-type]
+
+    assert asked == ["no_such_module_anywhere"] * 2
