@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import weakref
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -175,7 +176,10 @@ class Sampler:
                 continue
             began = lane.began
             if lane.backend == "uvloop" and not began:
-                self._knock(lane)
+                with self._looking:
+                    # It may have ended since: whoever has taken it out waits for the look that was under way.
+                    if id(lane) in self._lanes:
+                        self._knock(lane)
             elif began and self._clock() - began >= LATE and len(lane.samples) < _MOST:
                 with self._looking:
                     self._sample_of(lane, began)
@@ -220,10 +224,9 @@ class Sampler:
         )
         lane.samples = [sample] if sample is not None else []
         lane.began = lane.reading.wall
-        try:
+        # Where the loop has nothing more to run, the end of its run waits for this look and ends the turn.
+        with suppress(RuntimeError):
             lane.loop.call_soon_threadsafe(lambda: lane.end(self._clock()))
-        except RuntimeError:
-            lane.began = 0.0
 
     def _sample_of(self, lane: Lane, began: float) -> None:
         # First what can be seen without letting go of the GIL: a call that kept it has just ended, and so will its turn

@@ -138,8 +138,11 @@ class Turns:
             self.seen -= 1
             loop = type(lane.loop)
             self.unwatched.add(f"{loop.__module__}.{loop.__qualname__}" if lane.loop is not None else _TRIO)
-        lane.end(self._clock())
         self._sampler.discard(lane)
+        if lane.backend == "uvloop":
+            # It does not tell of its turns: that something was seen of this one is known when the look is over.
+            self._sampler.settle()
+        lane.end(self._clock())
         LOOP_THREADS[lane.thread] -= 1
         if not LOOP_THREADS[lane.thread]:
             del LOOP_THREADS[lane.thread]

@@ -1,0 +1,56 @@
+"""What a loop does last is found too: its run may be over before the sampler is done with its look."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import itertools
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_concurrency._blocking.guard import Guard
+from pytest_concurrency._blocking.sampler import Sampler
+from pytest_concurrency._settings import KINDS, Blocking
+
+if TYPE_CHECKING:
+    from pytest_concurrency._blocking.overdue import Sample
+    from pytest_concurrency._trace import Block
+
+pytestmark = pytest.mark.usefixtures("alone")
+
+
+def test_a_loop_in_c_ends_while_its_last_call_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    uvloop = pytest.importorskip("uvloop")
+    pytest.importorskip("resource")
+    seen, settle = Sampler._seen, Sampler.settle
+    run_is_over = threading.Event()
+
+    def seen_slowly(*args: Any) -> Sample | None:
+        sample = seen(*args)
+        if sample is not None:
+            # The line is known by now. What follows lets go of the GIL: long enough for the run to end.
+            run_is_over.wait(5)
+        return sample
+
+    def announced(self: Sampler) -> None:
+        run_is_over.set()
+        settle(self)
+
+    async def main() -> None:
+        await asyncio.sleep(0.001)
+        collections.deque(itertools.permutations(range(11)), 0)
+
+    blocks: list[Block] = []
+    guard = Guard(Blocking(kinds=frozenset(KINDS), past_threshold=frozenset()), pytest.fail)
+    guard.on_block = blocks.append
+    guard.install()
+    try:
+        monkeypatch.setattr(Sampler, "_seen", seen_slowly)
+        monkeypatch.setattr(Sampler, "settle", announced)
+        uvloop.run(main())
+    finally:
+        guard.remove()
+
+    assert [block.kind for block in blocks] == ["cpu"]
