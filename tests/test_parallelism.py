@@ -42,7 +42,7 @@ def trace(
     *spans: Span,
     clocks: tuple[Clock, ...] = (),
     gil: bool = True,
-    cores: int = 2,
+    cores: int | None = 2,
     kind: str = "thread",
     thread: int | None = None,
     backend: str | None = None,
@@ -54,7 +54,7 @@ def trace(
     return Trace(spans=spans, strands=strands, clocks=clocks, gil=gil, cores=cores, backend=backend)
 
 
-def two(*clocks: Clock, gil: bool = True, cores: int = 2) -> Trace:
+def two(*clocks: Clock, gil: bool = True, cores: int | None = 2) -> Trace:
     return trace(span(1, 1, 0, 1), span(2, 2, 0, 1), clocks=clocks, gil=gil, cores=cores)
 
 
@@ -67,6 +67,8 @@ def say(trace: Trace, at_least: int = 2) -> str:
 
 BUSY = (clock(1, 0, 0), clock(2, 0, 0), clock(1, 1, 0.98), clock(2, 1, 0.97))
 QUEUED = (clock(1, 0, 0), clock(2, 0, 0), clock(1, 1, 0.2, 0.7), clock(2, 1, 0.1, 0.85))
+# Of a system that does not say how long a thread waited for a processor.
+SLOW = (clock(1, 0, 0, None), clock(2, 0, 0, None), clock(1, 1, 0.5, None), clock(2, 1, 0.5, None))
 TURNS = (clock(1, 0, 0), clock(2, 0, 0), clock(1, 1, 0.5, 0.0, 100), clock(2, 1, 0.5, 0.0, 100))
 # Beside many others each wakes to ask for the GIL, and then waits for a processor.
 LOADED_TURNS = (clock(1, 0, 0), clock(2, 0, 0), clock(1, 1, 0.12, 0.78, 60), clock(2, 1, 0.12, 0.78, 60))
@@ -123,12 +125,12 @@ def test_verdict(clocks: tuple[Clock, ...], gil: bool, status: str, why: str) ->
 
 
 def test_without_a_queue_the_processors_decide_whether_it_can_be_told() -> None:
-    slow = (clock(1, 0, 0, None), clock(2, 0, 0, None), clock(1, 1, 0.5, None), clock(2, 1, 0.5, None))
     fast = (clock(1, 0, 0, None), clock(2, 0, 0, None), clock(1, 1, 0.9, None), clock(2, 1, 0.9, None))
 
     assert judge(two(*fast, cores=1), Parallel((WORK,))).status == "held"
-    assert judge(two(*slow, cores=2), Parallel((WORK,))).status == "broken"
-    assert judge(two(*slow, cores=1), Parallel((WORK,))).status == "inconclusive"
+    assert judge(two(*SLOW, cores=2), Parallel((WORK,))).status == "broken"
+    assert judge(two(*SLOW, cores=1), Parallel((WORK,))).status == "inconclusive"
+    assert judge(two(*SLOW, cores=None), Parallel((WORK,))).status == "inconclusive"
 
 
 def test_only_the_time_in_which_enough_were_in_progress_counts() -> None:
@@ -200,6 +202,19 @@ def test_what_is_said_of_the_gil() -> None:
             "processors are free to see 2 at work. Run it on a machine with at least 2 free\n"
             "processors.",
             id="no figures",
+        ),
+        pytest.param(
+            two(*SLOW, cores=None),
+            "This system says neither how long a thread waits for a processor nor how many\n"
+            "processors are free: whether 2 were at work cannot be told here.",
+            id="no figures of the machine either",
+        ),
+        pytest.param(
+            two(*SLOW),
+            "They slept for most of the time in which they were in progress together, or\n"
+            "waited for the GIL, which lets one thread at a time run Python code: this system\n"
+            "does not tell one from the other.",
+            id="turns without a queue",
         ),
         pytest.param(
             trace(span(1, 1, 0, 1)),

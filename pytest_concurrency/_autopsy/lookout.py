@@ -24,6 +24,8 @@ _FIRST, _PAUSE, _LONGEST = 0.1, 0.02, 0.25
 """Seconds between looks: until the first one, while all is quiet, and at most."""
 _SIGNAL = getattr(signal, "SIGURG", None)
 """What takes the thread out of its wait: ignored by default, so that nobody is hurt by one that comes late."""
+# Not on Windows, where no lookout is kept.
+_send: Any = getattr(signal, "pthread_kill", None)
 
 _running: weakref.WeakSet[Lookout] = weakref.WeakSet()
 _stopped: weakref.WeakSet[Lookout] = weakref.WeakSet()
@@ -62,7 +64,7 @@ class Lookout:
         return (
             kernel.TELLS
             and _SIGNAL is not None
-            and hasattr(signal, "pthread_kill")
+            and _send is not None
             and threading.current_thread() is self._main
             and signal.getsignal(_SIGNAL) == signal.SIG_DFL
         )
@@ -113,9 +115,8 @@ class Lookout:
                 if quiet == ENOUGH:
                     # And again where it then waits for the others to end, as an executor does when it is left.
                     quiet, pause, self._has_proof = 0, _FIRST, True
-                    assert _SIGNAL is not None
                     assert self._main.ident is not None
-                    signal.pthread_kill(self._main.ident, _SIGNAL)
+                    _send(self._main.ident, _SIGNAL)
         except Exception:
             # The test goes on as it would without us.
             return

@@ -9,6 +9,7 @@ from __future__ import annotations
 import _thread
 import itertools
 import os
+import sys
 from time import perf_counter, process_time, thread_time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -89,6 +90,8 @@ def between(earlier: Reading, later: Reading) -> Spent:
 
 def _counts_sleeps() -> bool:
     """Tell whether the system counts how often a thread went to sleep: not all that have the field fill it in."""
+    if sys.platform == "win32":
+        return False
     if not resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw:
         pause = _thread.allocate_lock()
         pause.acquire()
@@ -116,14 +119,16 @@ class ThreadClocks:
     def read(self) -> Reading:
         """Return the clocks of this thread now."""
         cpu = thread_time()
-        if self._thread_usage is None:
+        if sys.platform == "win32" or self._thread_usage is None:
             return Reading(self._clock(), cpu, cpu, self._queued(), process_time(), next(self._unknown))
         usage = resource.getrusage(self._thread_usage)
         return Reading(self._clock(), cpu, usage.ru_utime, self._queued(), process_time(), usage.ru_nvcsw)
 
     def sleeps(self) -> int:
         """Return how often this thread went to sleep of its own accord, 0 where that is not known."""
-        return resource.getrusage(self._thread_usage).ru_nvcsw if self._thread_usage is not None else 0
+        if sys.platform == "win32" or self._thread_usage is None:
+            return 0
+        return resource.getrusage(self._thread_usage).ru_nvcsw
 
     def recent(self, age: float) -> Reading:
         """Return the clocks of this thread, as they were at most *age* seconds ago."""
@@ -172,7 +177,7 @@ class _QueueFile:
     @classmethod
     def open(cls) -> _QueueFile | None:
         try:
-            return cls(os.open("/proc/thread-self/schedstat", os.O_RDONLY | os.O_CLOEXEC))
+            return cls(os.open("/proc/thread-self/schedstat", os.O_RDONLY))
         except OSError:
             return None
 

@@ -99,7 +99,7 @@ class Guard:
         self._clocks = ThreadClocks(clock)
         self._sampler = Sampler(self._clocks, clock, self._may, self._fail)
         self._methods = Methods(self._method, self._method_over, clock)
-        self._turns = Turns(self._clocks, clock, self._weigh, self._late, self._sampler, self._methods)
+        self._turns = Turns(self._clocks, clock, self._weigh, self._late, self._sampler, self._methods, self._fail)
         self._turns.on_loop = self._loop_runs
         self._has_met_a_loop = False
         self._awaiting_a_loop: list[Seam] = []
@@ -311,19 +311,27 @@ class Guard:
         kind = getattr(detail, "kind", kind)
         if self._turns.weighing:
             self._safely(self._turns.pause)
-        if kind == "import":
-            self._imports.enter()
-            return _Glance(kind, name, detail, self._clocks.read(), self._sampler.awake(), _LEAST_IMPORT)
-        if isinstance(detail, Maybe) or (kind in WEIGHED and not self._every_file):
-            self._local.inside = True
-            least = getattr(detail, "least", _UNSEEN)
-            return _Glance(kind, name, detail, self._clocks.read(), self._sampler.awake(), least)
+        if kind == "import" or isinstance(detail, Maybe) or (kind in WEIGHED and not self._every_file):
+            return self._glance(kind, name, detail)
         # This method and the wrapper that called it are not the caller; a builtin's wrapper is two.
         call = self._begun(kind, name, detail, backend, sys._getframe(1).f_back)
         if call is not None:
             self._stop_if_asked(call)
             self._local.inside = True
         return call
+
+    def _glance(self, kind: str, name: str, detail: str) -> _Glance | None:
+        least = _LEAST_IMPORT if kind == "import" else getattr(detail, "least", _UNSEEN)
+        try:
+            glance = _Glance(kind, name, detail, self._clocks.read(), self._sampler.awake(), least)
+        except Exception as error:
+            self._fail(error)
+            return None
+        if kind == "import":
+            self._imports.enter()
+        else:
+            self._local.inside = True
+        return glance
 
     def _leave(self, call: _Call | _Glance) -> None:
         if call.kind == "import":
@@ -337,12 +345,18 @@ class Guard:
             else:
                 self._safely(lambda: self._report(call, seconds))
             return
-        spent = between(call.begun, self._clocks.read())
+        try:
+            spent = between(call.begun, self._clocks.read())
+        except Exception as error:
+            self._fail(error)
+            return
         # Not by wall time: whoever was kept from running, by the machine or by the GIL, did not wait for this call.
-        seconds = _weight(call.kind, spent)
+        seconds = _weight(call.kind, spent, told=self._clocks.knows_the_queue)
         # Only where nothing but waiting counts: while an import computes, the sampler is awake and waits for the GIL.
         kept = self._sampler.awake() - call.awake if call.kind not in (*WEIGHED, "import") else 0.0
-        if seconds - kept >= call.least and (backend := running_backend()) is not None:
+        # Where nobody tells how long it was kept from running, a wait has to be longer than that ever takes.
+        least = call.least if self._clocks.knows_the_queue else max(call.least, self._policy.blocking.threshold)
+        if seconds - kept >= least and (backend := running_backend()) is not None:
             seen = self._begun(call.kind, call.name, call.detail, backend, sys._getframe(1).f_back)
             if seen is not None:
                 seen = seen._replace(start=call.begun.wall)
@@ -377,7 +391,8 @@ class Guard:
         self._imports.time(partial(self._imported, call, self._clocks.read()))
 
     def _imported(self, call: _Call, begun: Any) -> None:
-        seconds = between(begun, self._clocks.read()).own
+        spent = between(begun, self._clocks.read())
+        seconds = _weight("import", spent, told=self._clocks.knows_the_queue)
         if seconds >= _LEAST_IMPORT:
             self._safely(lambda: self._report(call, seconds))
 
@@ -521,9 +536,9 @@ class Guard:
             self._local.busy = busy
 
 
-def _weight(kind: str, spent: Spent) -> float:
+def _weight(kind: str, spent: Spent, *, told: bool) -> float:
     if kind == "import":
-        return spent.own
+        return spent.own if told else spent.cpu
     return spent.outside if kind in WEIGHED else spent.waited
 
 

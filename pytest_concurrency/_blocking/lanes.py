@@ -18,8 +18,12 @@ if TYPE_CHECKING:
 
 LATE = 0.010
 """Seconds after which a turn gets a closer look."""
+EVERY = 0.005
+"""Seconds between two looks."""
 STALE = 0.001
 """Seconds that a reading of the kernel's clocks may be older than the turn it stands for: read once for many turns."""
+# Neither macOS nor Windows tells one thread what another has computed.
+_clock_of = getattr(time, "pthread_getcpuclockid", None)
 
 
 class Lane:
@@ -36,7 +40,7 @@ class Lane:
         self.loop = loop
         self.thread = get_ident()
         self.native = threading.get_native_id()
-        self._cpu_clock = time.pthread_getcpuclockid(self.thread) if sys.platform != "win32" else None
+        self._cpu_clock = _clock_of(self.thread) if _clock_of is not None else None
         self.seen_cpu = self.cpu()
         """What the thread had computed when the sampler last looked at a loop that does not tell of its turns."""
         self.began = 0.0
@@ -73,8 +77,13 @@ class Lane:
         self._on_late = on_late
 
     def cpu(self) -> float:
-        """Return what the thread has computed so far, asked by whichever thread, without letting go of the GIL."""
-        return time.clock_gettime(self._cpu_clock) if sys.platform != "win32" and self._cpu_clock is not None else 0.0
+        """Return what the thread has computed so far, asked by whichever thread, without letting go of the GIL.
+
+        0 where the system does not tell.
+        """
+        if sys.platform == "win32" or self._cpu_clock is None:
+            return 0.0
+        return time.clock_gettime(self._cpu_clock)
 
     def refresh(self) -> None:
         """Read the kernel's clocks: the reading that stands for the turn's beginning is too old."""

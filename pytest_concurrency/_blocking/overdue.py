@@ -7,6 +7,8 @@ import sys
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
+from .lanes import EVERY
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -42,6 +44,10 @@ _KERNEL_WAITS: tuple[tuple[str, str], ...] = (
 )
 _SURE = 0.015
 """Seconds from which on a wait that the kernel has a name for is worth a word; below, hand-over and start-up."""
+
+
+UNTOLD = "?"
+"""What a thread is in where the system does not say: it may wait, and it may compute."""
 
 
 class Sample(NamedTuple):
@@ -99,7 +105,10 @@ def explain(
         return []
     found = [late for late in (_computed(spent, samples, named, threshold, told),) if late is not None]
     if not named_open:
-        found += _waited(spent, samples, named, threshold) or _waited_unseen(spent, samples, named, threshold)
+        if any(sample.kernel == UNTOLD for sample in samples):
+            found += _waited_untold(spent, samples, named, threshold)
+        else:
+            found += _waited(spent, samples, named, threshold) or _waited_unseen(spent, samples, named, threshold)
     return found
 
 
@@ -116,7 +125,7 @@ def written(span: tuple[str, int, int, int] | None) -> str:
 
 def where(samples: Sequence[Sample]) -> str:
     """Return on which lines the time went, most of it first; empty where one line had it all."""
-    seen = Counter(sample.site.place for sample in samples if not sample.kernel)
+    seen = Counter(sample.site.place for sample in samples if sample.kernel in _MAY_COMPUTE)
     if len(seen) < 2:
         return ""
     shares = [
@@ -149,21 +158,25 @@ def _computed(spent: Spent, samples: Sequence[Sample], named: float, threshold: 
         step = samples
     else:
         # Many short steps make a long turn, and nobody is to blame: only what one step did between two looks counts.
-        cpu, step = max((_within(samples, sample.step) for sample in samples), key=lambda pair: pair[0])
+        cpu, step = max((_within(spent, samples, sample.step) for sample in samples), key=lambda pair: pair[0])
         keeper = max(samples, key=lambda sample: sample.held)
         if keeper.held > cpu:
             cpu, step = min(keeper.held, spent.cpu), [keeper]
-    busy = [sample for sample in step if not sample.kernel]
+    busy = [sample for sample in step if sample.kernel in _MAY_COMPUTE]
     if cpu < threshold or not step:
         return None
     return Late("cpu", cpu, _most_seen(busy or step))
 
 
 _FEW = 3
+_MAY_COMPUTE = ("", UNTOLD)
 
 
-def _within(samples: Sequence[Sample], step: object) -> tuple[float, Sequence[Sample]]:
+def _within(spent: Spent, samples: Sequence[Sample], step: object) -> tuple[float, Sequence[Sample]]:
     own = [sample for sample in samples if sample.step == step]
+    if not own[-1].reading.cpu and len(own) > 1:
+        # Nobody tells what another thread has computed: by the share of the looks that found it there.
+        return spent.cpu * len(own) / len(samples), own
     return own[-1].reading.cpu - own[0].reading.cpu, own
 
 
@@ -193,6 +206,19 @@ def _waited_unseen(spent: Spent, samples: Sequence[Sample], named: float, thresh
     if waited < threshold or spent.sleeps * sys.getswitchinterval() > waited / 2:
         return []
     return [Late("wait", waited, keeper)]
+
+
+def _waited_untold(spent: Spent, samples: Sequence[Sample], named: float, threshold: float) -> list[Late]:
+    """Return the wait of a turn of which only clocks and looks are known.
+
+    What was not computed may have been spent in the queue for a processor as well, or stopped. But whoever is kept from
+    computing computes a little all the same, and is not found waiting again and again by a thread that runs meanwhile.
+    """
+    waited = spent.blocked - named - spent.others
+    seen = 2 * EVERY * len(samples)
+    if min(waited, seen) < threshold or spent.cpu > waited / 10:
+        return []
+    return [Late("wait", waited, _most_seen(samples))]
 
 
 def _most_seen(samples: Sequence[Sample]) -> Sample:

@@ -14,8 +14,8 @@ from .._frames import caller_of, current_frames, keeps_no_locals, locals_of, wai
 from .._originals import RLock, allocate_lock, get_ident, start_new_thread, take_within
 from .clocks import Reading
 from .frames import locate, module_of
-from .lanes import LATE
-from .overdue import Sample, kernel_kind
+from .lanes import EVERY, LATE
+from .overdue import UNTOLD, Sample, kernel_kind
 from .policy import allowed_in, allowed_under, innocent, is_debugged
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from .frames import Site
     from .lanes import Lane
 
-_EVERY = 0.005
 _COUNTS_LATE = (3, 12) <= sys.version_info < (3, 14)
 """These versions warn of a fork by the threads that are there when all hooks have been called after it."""
 _LINGER = 40
@@ -155,7 +154,7 @@ class Sampler:
                 self._look(tuple(self._lanes.values()))
                 self._awake, self._woken = self.awake(), None
                 sleeps = self._clocks.sleeps()
-                if stop.acquire(timeout=_EVERY):
+                if stop.acquire(timeout=EVERY):
                     break
                 quiet = 0 if self._lanes else quiet + 1
                 if quiet > _LINGER:
@@ -249,7 +248,7 @@ class Sampler:
         closer = self._seen(lane, self._frame(lane), kernel)
         if closer is not None:
             samples[-1:] = [closer._replace(step=sample.step)]
-        else:
+        elif kernel != UNTOLD:
             samples.pop()
 
     def _frame(self, lane: Lane) -> FrameType | None:
@@ -284,7 +283,7 @@ class Sampler:
         if innocent(kind, site.inner) is not None or is_debugged(site.step):
             return None
         return Sample(
-            reading=Reading(self._clock(), lane.cpu() - lane.collected, 0.0, 0.0),
+            reading=Reading(self._clock(), max(0.0, lane.cpu() - lane.collected), 0.0, 0.0),
             step=step,
             others=others,
             # Without the frames: they would keep alive what the program has let go of.
@@ -301,7 +300,7 @@ class Sampler:
             with open(f"/proc/self/task/{native}/wchan") as file:
                 name = file.read(80).strip()
         except OSError:
-            return ""
+            return UNTOLD
         return "" if name == "0" else name
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     Weigh = Callable[["list[tuple[Any, float]]"], None]
 
 _TRIO = "trio.run"
+_HUB = "gevent.hub.Hub"
 
 
 class Turn:
@@ -84,7 +85,9 @@ class Turns:
         on_late: Callable[..., None],
         sampler: Sampler,
         methods: Methods,
+        on_failure: Callable[[BaseException], None],
     ) -> None:
+        self._fail = on_failure
         self._clocks = clocks
         self._clock = clock
         self._weigh = weigh
@@ -113,6 +116,8 @@ class Turns:
         if not self._hub_seen:
             self._hub_seen = True
             self.seen += 1
+            if not self._clocks.knows_the_queue:
+                self.unwatched.add(_HUB)
             self.on_loop()
 
     def settle(self) -> None:
@@ -127,6 +132,9 @@ class Turns:
         self.on_loop()
         lane = Lane(backend, loop, self._clocks, self._on_late)
         LOOP_THREADS[lane.thread] = LOOP_THREADS.get(lane.thread, 0) + 1
+        if backend == "uvloop" and not self._clocks.knows_the_queue:
+            # Its turns, as a hub's, begin where the sampler says so, which cannot read another thread's clocks here.
+            self.unwatched.add(f"{type(loop).__module__}.{type(loop).__qualname__}")
         self._sampler.add(lane)
         return lane
 
@@ -156,13 +164,22 @@ class Turns:
         self._sampler.discard(lane)
 
     @contextmanager
-    def _entered(self, backend: str, loop: Any) -> Iterator[Lane]:
-        lane = self.enter_run(backend, loop)
+    def _entered(self, backend: str, loop: Any) -> Iterator[Lane | None]:
+        """Watch a loop's run; where that fails, the loop runs all the same."""
+        lane = None
+        try:
+            lane = self.enter_run(backend, loop)
+        except Exception as error:
+            self._fail(error)
         try:
             with self.methods.on_this_thread():
                 yield lane
         finally:
-            self.leave_run(lane)
+            if lane is not None:
+                try:
+                    self.leave_run(lane)
+                except Exception as error:
+                    self._fail(error)
 
     def here(self) -> Turn:
         """Return the turn on this thread."""
@@ -210,7 +227,7 @@ class Turns:
                     selector: Any = getattr(loop, "_selector", None)
                     own = getattr(selector, "__dict__", None)
                     turn = self.here()
-                    if own is None:
+                    if own is None or lane is None:
                         original(loop)
                         turn.close()
                         return
@@ -239,20 +256,26 @@ class Turns:
         bare = getattr(original, BARE, None)
         if bare is not None:
             original = MethodType(bare, original.__self__)
-        clock, refresh = self._clock, self.methods.refresh
+        clock, refresh, fail = self._clock, self.methods.refresh, self._fail
 
         def select(timeout: float | None = None) -> Any:
-            if lane.marked:
-                lane.end(clock())
-            else:
-                lane.began = 0.0
-            if turn.pending:
-                turn.close()
+            try:
+                if lane.marked:
+                    lane.end(clock())
+                else:
+                    lane.began = 0.0
+                if turn.pending:
+                    turn.close()
+            except Exception as error:
+                fail(error)
             events = original(timeout)
-            lane.began = now = clock()
-            if now > lane.stale_at:
-                lane.refresh()
-                refresh()
+            try:
+                lane.began = now = clock()
+                if now > lane.stale_at:
+                    lane.refresh()
+                    refresh()
+            except Exception as error:
+                fail(error)
             return events
 
         return select

@@ -108,7 +108,7 @@ def _communicate(self: Any, *data: Any, timeout: float | None = None, **more: An
 
 
 def _has_exited(pid: int) -> bool:
-    if not hasattr(os, "waitid"):
+    if sys.platform == "win32" or not hasattr(os, "waitid"):
         return False
     try:
         # Looks without taking the exit status away.
@@ -197,13 +197,13 @@ def _selector(self: Any, timeout: float | None = None) -> str | None:
 def _reads(descriptor: int, *args: Any) -> str | None:
     if _is_on_disk(descriptor):
         return OnDisk()
-    return "" if os.get_blocking(descriptor) and not _ready(descriptor, _READABLE) else None
+    return "" if _is_blocking(descriptor) and not _ready(descriptor, _READABLE) else None
 
 
 def _writes(descriptor: int, data: Any) -> str | None:
     if _is_on_disk(descriptor):
         return OnDisk()
-    if not os.get_blocking(descriptor):
+    if not _is_blocking(descriptor):
         return None
     if not _ready(descriptor, _WRITABLE):
         return ""
@@ -222,6 +222,11 @@ def _fits(data: Any) -> bool:
         return False
 
 
+def _is_blocking(descriptor: int) -> bool:
+    # Windows cannot be asked whether a pipe is ready; what waits there is left to the sampler.
+    return sys.platform != "win32" and os.get_blocking(descriptor)
+
+
 def _is_on_disk(descriptor: int) -> bool:
     # A file of the disk is always ready, and takes the disk's time.
     return descriptor > 2 and stat.S_ISREG(_fstat(descriptor).st_mode)
@@ -232,7 +237,7 @@ def _descriptor(descriptor: Any, *args: Any, **kwargs: Any) -> str | None:
 
 
 def _sends_file(out: int, descriptor: int, *args: Any, **kwargs: Any) -> str | None:
-    return "" if os.get_blocking(out) else None
+    return "" if _is_blocking(out) else None
 
 
 def _certificates(self: Any, *args: Any, **kwargs: Any) -> str | None:

@@ -105,7 +105,7 @@ def _state(record: _Record) -> str:
     if process is not None and hasattr(process, "_popen") and process._popen is None:
         # Closed.
         return ""
-    if hasattr(os, "waitid"):
+    if sys.platform != "win32" and hasattr(os, "waitid"):
         try:
             ended = os.waitid(os.P_PID, record.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:

@@ -137,6 +137,8 @@ def _of_machine() -> tuple[float | None, float | None]:
 
     A virtual machine whose host gives its processors to others meanwhile sees no program asleep, and none run.
     """
+    if sys.platform == "win32":
+        return None, None
     try:
         with open("/proc/stat", "rb") as file:
             user, nice, system, _, _, irq, softirq, steal = map(int, file.readline().split()[1:9])
@@ -147,6 +149,8 @@ def _of_machine() -> tuple[float | None, float | None]:
 
 
 def _own_switches() -> int | None:
+    if sys.platform == "win32":
+        return None
     which = getattr(resource, "RUSAGE_THREAD", None)
     return resource.getrusage(which).ru_nvcsw if which is not None else None
 
@@ -159,11 +163,12 @@ def _at_a_lock(frame: object) -> Place | None:
     return None
 
 
-def free_cores() -> int:
-    """Return how many processors this process may use and nobody else did lately, at least 1."""
+def free_cores() -> int | None:
+    """Return how many processors this process may use and nobody else did lately, at least 1; None where none tells."""
+    if not hasattr(os, "getloadavg"):
+        return None
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    return max(1, usable - round(load))
+    return max(1, usable - round(os.getloadavg()[0]))
 
 
 def has_gil() -> bool:

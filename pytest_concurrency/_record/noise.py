@@ -6,6 +6,7 @@ Read before and after the body, in one thread. On Linux; elsewhere the system do
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -30,6 +31,8 @@ def read() -> Reading:
     """Return what the clocks show now in this thread."""
     cpu = queued = None
     busy = stolen = 0.0
+    if sys.platform == "win32":
+        return Reading(perf_counter(), cpu, queued, busy, stolen)
     try:
         with open(_OWN, "rb") as file:
             cpu, queued = (int(part) / 1e9 for part in file.read().split()[:2])

@@ -75,12 +75,23 @@ def _reason(trace: Trace, asked: Parallel, verdict: Verdict, page: Page) -> list
             f"They took turns on a lock: others waited for it at {page.at(verdict.lock)}.",
             "Hold it for less: compute outside.",
         ]
+    if verdict.why == "no figures" and trace.cores is None:
+        return [
+            "This system says neither how long a thread waits for a processor nor how many processors are free: whether"
+            f" {asked.wanted} were at work cannot be told here."
+        ]
     if verdict.why == "no figures":
         return [
             "This system does not say how long a thread waits for a processor, and too few processors are free to see"
             f" {asked.wanted} at work. Run it on a machine with at least {asked.wanted} free processors."
         ]
-    return ["They slept for most of the time in which they were in progress together."]
+    slept = "They slept for most of the time in which they were in progress together"
+    if trace.gil and any(clock.queued is None for clock in trace.clocks):
+        return [
+            f"{slept}, or waited for the GIL, which lets one thread at a time run Python code: this system does not"
+            " tell one from the other."
+        ]
+    return [f"{slept}."]
 
 
 def _not_together(trace: Trace, asked: Parallel, verdict: Verdict, page: Page) -> list[str]:

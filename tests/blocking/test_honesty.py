@@ -94,23 +94,33 @@ def test_marked():
     )
 
 
-def test_a_detector_that_fails_is_switched_off_with_one_warning(suite: Suite, pytester: pytest.Pytester) -> None:
+@pytest.mark.parametrize(
+    "part", ["guard.locate", "turns.Lane", "clocks.ThreadClocks.read", "lanes.Lane.refresh", "lanes.Lane.end"]
+)
+def test_a_detector_that_fails_is_switched_off_with_one_warning(
+    suite: Suite, pytester: pytest.Pytester, part: str
+) -> None:
     pytester.makeconftest(
-        """
-from pytest_concurrency._blocking import guard
+        f"""
+from pytest_concurrency._blocking import clocks, guard, lanes, turns
 
-def locate(frame, call):
+def mistaken(*args, **kwargs):
     raise LookupError("a mistake of ours")
 
-guard.locate = locate
+{part} = mistaken
 """
     )
     code = """
-import asyncio, time, pytest
+import asyncio, os, time, pytest
 
 async def main():
+    os.write(pipe[1], b"0" * 1000)
+    assert os.read(pipe[0], 1000) == b"0" * 1000
     time.sleep(0.001)
+    await asyncio.sleep(0.002)
     time.sleep(0.001)
+
+pipe = os.pipe()
 
 def test_first():
     asyncio.run(main())
@@ -125,7 +135,8 @@ def test_marked():
 
     result = suite(code)
 
-    result.assert_outcomes(passed=2, failed=1, warnings=1)
+    result.assert_outcomes(passed=2, failed=1)
+    assert result.stdout.str().count("ConcurrencyWarning: the blocking detector failed") == 1
     result.stdout.fnmatch_lines(
         [
             "@pytest.mark.must_not_block(): nothing was watched, since the blocking detector failed *",
