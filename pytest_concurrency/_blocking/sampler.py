@@ -222,10 +222,13 @@ class Sampler:
             wall=reading.wall - missed, cpu=reading.cpu - missed, user=reading.user - missed
         )
         lane.samples = [sample] if sample is not None else []
-        lane.began = lane.reading.wall
+        lane.began = began = lane.reading.wall
         # Where the loop has nothing more to run, the end of its run waits for this look and ends the turn.
         with suppress(RuntimeError):
             lane.loop.call_soon_threadsafe(lambda: lane.end(self._clock()))
+        # Who waits already may have done so for long, and no more when the next look comes.
+        if sample is None and self._kernel(lane.native) not in ("", UNTOLD) and lane.began == began:
+            self._sample_of(lane, began)
 
     def _sample_of(self, lane: Lane, began: float) -> None:
         # First what can be seen without letting go of the GIL: a call that kept it has just ended, and so will its turn

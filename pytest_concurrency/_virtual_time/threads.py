@@ -180,11 +180,17 @@ def _kernel_says_parked(native_id: int) -> bool:
     return bool(in_lock) and int(fields[4], 16) == 0
 
 
+_JOINS = ("join", "_wait_for_tstate_lock")
+
+
 def _frame_says_parked(frame: FrameType) -> bool:
     """Tell the same from Python's side, where the kernel does not say: less sure of hand-made locks."""
     name, code = frame.f_globals.get("__name__"), frame.f_code.co_name
     if name == "threading" and code == "wait":
         return locals_of(frame).get("timeout") is None and _unnotified(frame)
+    if name == "threading" and code in _JOINS:
+        local = locals_of(frame)
+        return local.get("timeout") in (None, -1) and local["self"].is_alive()
     if name == "concurrent.futures.thread" and code == "_worker":
         return _executor_worker_rests(frame)
     return False

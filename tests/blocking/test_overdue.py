@@ -6,7 +6,7 @@ import pytest
 
 from pytest_concurrency._blocking.clocks import Reading, Spent
 from pytest_concurrency._blocking.frames import Site
-from pytest_concurrency._blocking.overdue import Sample, called, explain, kernel_kind, where
+from pytest_concurrency._blocking.overdue import UNTOLD, Sample, called, explain, kernel_kind, where
 from pytest_concurrency._trace import Place
 
 LINE = Place("app.py", 3, "work")
@@ -118,6 +118,29 @@ def test_a_wait_for_nobody_knows_what_counts_from_the_threshold_on() -> None:
 def test_waiting_for_the_gil_is_not_a_lock() -> None:
     assert explained(spent(wall=0.3, others=0.3), [sample(kernel="futex_do_wait")] * 9) == []
     assert explained(spent(wall=0.3, others=0.01), [sample(kernel="futex_do_wait")] * 9) == [("lock", 0.29)]
+
+
+def test_where_nobody_names_waits_clocks_and_looks_decide() -> None:
+    def untold(looks: int, *, cpu: float = 0.001, others: float = 0.0, named: float = 0.0) -> list[tuple[str, float]]:
+        return explained(spent(wall=0.3, cpu=cpu, others=others), [sample(kernel=UNTOLD)] * looks, named)
+
+    assert untold(50) == [("wait", 0.299)]
+    # Stopped, or kept from running together with whoever looks.
+    assert untold(5) == []
+    # Computing on a busy machine.
+    assert untold(50, cpu=0.05) == []
+    # Waiting for the GIL.
+    assert untold(50, others=0.25) == []
+    assert untold(50, named=0.25) == []
+    assert explained(spent(wall=0.09), [sample(kernel=UNTOLD)] * 50) == []
+
+
+def test_where_nobody_tells_what_another_thread_computed_the_looks_share_it() -> None:
+    turn = spent(wall=0.3, cpu=0.3)
+    first, second = sample(step="one", kernel=UNTOLD), sample(step="two", kernel=UNTOLD, place=OTHER)
+
+    assert explained(turn, [*[first] * 20, *[second] * 10]) == [("cpu", 0.2)]
+    assert explained(turn, [*[first] * 10, *[second] * 10, *[sample(step=n, kernel=UNTOLD) for n in range(20)]]) == []
 
 
 def test_no_more_was_waited_than_was_seen() -> None:

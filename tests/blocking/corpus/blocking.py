@@ -31,6 +31,8 @@ from time import sleep as nap
 
 HERE = pathlib.Path(__file__)
 SHORT = 0.1
+LATER = 0.4
+"""When another thread ends a wait: on a busy machine it takes its time until the wait has begun."""
 LONG = 0.25
 
 
@@ -113,7 +115,7 @@ def sleep_by_select() -> None:
 
 
 def _released_later(lock) -> None:  # type: ignore[no-untyped-def]
-    threading.Timer(SHORT, lock.release).start()
+    threading.Timer(LATER, lock.release).start()
 
 
 def lock_held_by_a_thread() -> None:
@@ -152,7 +154,7 @@ def lock_event() -> None:
 
 def lock_event_set_later() -> None:
     event = threading.Event()
-    threading.Timer(SHORT, event.set).start()
+    threading.Timer(LATER, event.set).start()
     event.wait()
 
 
@@ -208,14 +210,14 @@ def queue_lifo_and_priority() -> None:
 
 def queue_filled_by_a_thread() -> None:
     waiting: queue.Queue[int] = queue.Queue()
-    threading.Timer(SHORT, waiting.put, (1,)).start()
+    threading.Timer(LATER, waiting.put, (1,)).start()
     waiting.get()
 
 
 def queue_joined() -> None:
     waiting: queue.Queue[int] = queue.Queue()
     waiting.put(1)
-    threading.Timer(SHORT, waiting.task_done).start()
+    threading.Timer(LATER, waiting.task_done).start()
     waiting.join()
 
 
@@ -228,7 +230,7 @@ def queue_simple() -> None:
 
 
 def join_thread() -> None:
-    thread = threading.Thread(target=time.sleep, args=(SHORT,))
+    thread = threading.Thread(target=time.sleep, args=(LATER,))
     thread.start()
     thread.join()
 
@@ -243,32 +245,32 @@ def join_thread_with_timeout() -> None:
 
 def join_future_result() -> None:
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        pool.submit(time.sleep, SHORT).result()
+        pool.submit(time.sleep, LATER).result()
 
 
 def join_future_exception() -> None:
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        pool.submit(time.sleep, SHORT).exception()
+        pool.submit(time.sleep, LATER).exception()
 
 
 def join_futures_wait() -> None:
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        concurrent.futures.wait([pool.submit(time.sleep, SHORT)])
+        concurrent.futures.wait([pool.submit(time.sleep, LATER)])
 
 
 def join_as_completed() -> None:
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        list(concurrent.futures.as_completed([pool.submit(time.sleep, SHORT)]))
+        list(concurrent.futures.as_completed([pool.submit(time.sleep, LATER)]))
 
 
 def join_executor_map() -> None:
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        list(pool.map(time.sleep, [SHORT]))
+        list(pool.map(time.sleep, [LATER]))
 
 
 def join_executor_shutdown() -> None:
     pool = concurrent.futures.ThreadPoolExecutor(1)
-    pool.submit(time.sleep, SHORT)
+    pool.submit(time.sleep, LATER)
     pool.shutdown()
 
 
@@ -282,7 +284,7 @@ def _silent_pair() -> tuple[socket.socket, socket.socket]:
 def _answered_later(call) -> None:  # type: ignore[no-untyped-def]
     mine, other = _silent_pair()
     with mine, other:
-        timer = threading.Timer(SHORT, other.send, (b"x",))
+        timer = threading.Timer(LATER, other.send, (b"x",))
         timer.start()
         call(mine)
         timer.join()
@@ -617,7 +619,7 @@ def database_busy() -> None:
 
 def input_pipe_read() -> None:
     read, write = os.pipe()
-    timer = threading.Timer(SHORT, os.write, (write, b"x"))
+    timer = threading.Timer(LATER, os.write, (write, b"x"))
     timer.start()
     os.read(read, 1)
     timer.join()
@@ -627,7 +629,7 @@ def input_pipe_read() -> None:
 
 def input_pipe_as_a_file() -> None:
     read, write = os.pipe()
-    timer = threading.Timer(SHORT, os.close, (write,))
+    timer = threading.Timer(LATER, os.close, (write,))
     timer.start()
     with open(read) as file:
         file.read()
