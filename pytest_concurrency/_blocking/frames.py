@@ -130,8 +130,9 @@ def _started_by() -> Iterator[Place]:
 
 def module_of(frame: FrameType) -> str:
     """Return the name of the module whose code *frame* runs."""
-    name = frame.f_globals.get("__name__", "")
-    return name if isinstance(name, str) else ""
+    # Whatever a program may have put there.
+    name = dict.get(frame.f_globals, "__name__")
+    return name if type(name) is str else ""
 
 
 def _is_frozen(frame: FrameType) -> bool:

@@ -246,8 +246,9 @@ class Guard:
         return self._observe or kind in self._policy.blocking.kinds
 
     def _fail(self, error: BaseException) -> None:
-        # Our own mistake must not become the user's: from here on nothing is watched, and that is said.
-        if self._broken:
+        # Our own mistake must not become the user's: from here on nothing is watched, and that is said. That the
+        # program's stack is full is no mistake of ours, and no more than this call is lost.
+        if self._broken or isinstance(error, RecursionError):
             return
         self._broken = True
         self._active = False

@@ -89,7 +89,7 @@ def running_backend() -> str | None:
         return "trio"
     loop = running_loop()
     if loop is not None:
-        return "uvloop" if type(loop).__module__.partition(".")[0] == "uvloop" else "asyncio"
+        return "uvloop" if str(type(loop).__module__).partition(".")[0] == "uvloop" else "asyncio"
     if context is not None and hasattr(context, "runner"):
         return "trio"
     return "gevent" if _on_hub() else None

@@ -84,7 +84,7 @@ def here_of(task: asyncio.Task[Any], backend: str) -> Here:
 
 def backend_of(loop: object) -> str:
     """Return `uvloop` or `asyncio`."""
-    return "uvloop" if type(loop).__module__.partition(".")[0] == "uvloop" else "asyncio"
+    return "uvloop" if str(type(loop).__module__).partition(".")[0] == "uvloop" else "asyncio"
 
 
 class _Hooks:

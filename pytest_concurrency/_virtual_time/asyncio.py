@@ -105,7 +105,7 @@ def _drop(loop: Any, run: Callable[..., Any], awaitable: Any = None) -> None:
 
 
 def _cannot(loop: Any) -> str:
-    library = type(loop).__module__.partition(".")[0]
+    library = str(type(loop).__module__).partition(".")[0]
     return (
         f"virtual time needs an asyncio loop with a Python selector, and this test runs on {library}'s "
         f"{type(loop).__qualname__}: its timers are out of reach. Run this test on asyncio's own loop "

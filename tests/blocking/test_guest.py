@@ -86,6 +86,60 @@ def test_programs_that_are_hard_to_watch(suite: Suite) -> None:
         result.stdout.fnmatch_lines([f"FAILED test_it.py::test_{name} - time.sleep block*"])
 
 
+ODD = """
+import asyncio, time
+import pytest
+
+pytestmark = pytest.mark.must_not_block
+
+class Stubborn(str):
+    def refuse(self, *args):
+        raise LookupError("not for you")
+    startswith = partition = __eq__ = refuse
+    __hash__ = str.__hash__
+
+class Closed(dict):
+    def get(self, *args):
+        raise LookupError("not for you")
+
+class Loop(asyncio.SelectorEventLoop):
+    pass
+
+Loop.__module__ = None
+
+def test_that_goes_as_deep_as_it_may():
+    def deeper():
+        time.sleep(0.0000001)
+        deeper()
+    async def main():
+        with pytest.raises(RecursionError):
+            deeper()
+    asyncio.run(main())
+
+@pytest.mark.parametrize("file", ["", "a\\nb.py", "x" * 5000])
+@pytest.mark.parametrize("globals", [{}, {"__name__": 5}, {"__name__": Stubborn("name")}, Closed()])
+def test_code_from_nowhere(globals, file):
+    globals["time"] = time
+    async def main():
+        exec(compile("time.sleep(0.001)", file, "exec"), globals)
+    asyncio.run(main())
+
+def test_a_loop_from_nowhere(concurrency):
+    async def main():
+        time.sleep(0.001)
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        runner.run(main())
+"""
+
+
+def test_odd_programs_are_watched_to_the_end(suite: Suite) -> None:
+    result = suite(ODD, "--leaks=warn")
+
+    result.assert_outcomes(failed=14)
+    result.stdout.no_fnmatch_line("*switched itself off*")
+    assert result.stdout.str().count("\ntime.sleep blocked the event loop for ") == 13
+
+
 WHERE_NO_LOOP_RUNS = """
 import asyncio, socket
 import pytest
