@@ -10,7 +10,7 @@ import pytest
 from . import _markers
 from ._blocking.early import sleep_announced
 from ._errors import BlockingCallError, BlockingCallWarning, BlockingError, ConcurrencyWarning
-from ._imports import when_imported
+from ._imports import unwatchable, unwatchable_loops, when_imported
 from ._markers import parsed, written
 from ._settings import Blocking, parse_kinds, parse_seconds
 from ._warning import issue
@@ -83,6 +83,7 @@ class BlockingRun:
         self._phases = {name: _Phase(self, name) for name in ("setup", "call", "teardown")}
         self._problem: str | None = None
         self._problem_told = False
+        self._unwatchable_told: set[str] = set()
         self._unwatched_told: set[str] = set()
         self._usual: Policy | None = None
         """The policy of tests that ask for nothing, once one has been in force."""
@@ -215,11 +216,15 @@ class BlockingRun:
         test = self._test
         if self._guard is not None:
             self._guard.settle()
-        if self._problem is not None and not self._problem_told and test is not None:
+        if test is not None and self._problem is not None and not self._problem_told:
             self._problem_told = True
-            from ._trace import Place
-
-            issue(ConcurrencyWarning(self._problem), Place(str(test.item.path), 1, test.item.name), test.item)
+            self._warn(test, self._problem)
+        if test is not None:
+            for library, why in unwatchable().items():
+                if library not in self._unwatchable_told:
+                    self._unwatchable_told.add(library)
+                    may = "what runs on it may go unseen. A newer pytest-concurrency-check may know this version"
+                    self._warn(test, f"{why}; {may}")
         if test is not None and test.blocking.mode != "off" and self._guard is not None and self._guard.unwatched:
             self._name_unwatched(test)
         if test is None or not (test.blocks or test.marker):
@@ -235,10 +240,15 @@ class BlockingRun:
         names = self._guard.unwatched - self._unwatched_told if self._guard is not None else set()
         self._unwatched_told |= names
         for name in sorted(names):
-            from ._trace import Place
+            self._warn(
+                test, f"unwatched: {name} does not tell of its turns; only calls that have a name are found on it"
+            )
 
-            text = f"unwatched: {name} does not tell of its turns; only calls that have a name are found on it"
-            issue(ConcurrencyWarning(text), Place(str(test.item.path), 1, test.item.name), test.item)
+    def _warn(self, test: _Test, text: str) -> None:
+        __tracebackhide__ = True
+        from ._trace import Place
+
+        issue(ConcurrencyWarning(text), Place(str(test.item.path), 1, test.item.name), test.item)
 
     def _say_aside(self, phase: str, error: BaseException) -> None:
         """Say what was found in a test that ends with an exception of its own."""
@@ -274,8 +284,10 @@ class BlockingRun:
             if self._problem is not None:
                 raise BlockingError(f"{test.marker}: nothing was watched, since {self._problem}")
             if self._guard is None or self._guard.loops_seen == 0:
+                unseen = unwatchable_loops()
+                nothing = "no event loop ran in this test, so there is nothing that could have blocked one"
                 raise BlockingError(
-                    f"{test.marker}: no event loop ran in this test, so there is nothing that could have blocked one"
+                    f"{test.marker}: {f'no event loop was seen in this test, and {unseen}' if unseen else nothing}"
                 )
         found = self._found(test)
         if found:

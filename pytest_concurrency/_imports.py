@@ -14,12 +14,40 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 
+_unwatchable: dict[str, dict[str, str]] = {}
+"""By module and by part of this plugin: why it cannot be watched, as a version in which what is needed is gone."""
+_HAVE_LOOPS = ("asyncio", "trio", "gevent", "uvloop")
+
+
+def unwatchable_loops() -> str:
+    """Return why an event loop may have run that was not seen; empty where each can be watched."""
+    found = unwatchable()
+    return "; ".join(found[library] for library in _HAVE_LOOPS if library in found)
+
+
+def unwatchable() -> dict[str, str]:
+    """Return the modules that cannot be watched, each with the reason."""
+    return {library: next(iter(parts.values())) for library, parts in _unwatchable.items() if parts}
+
+
 @contextlib.contextmanager
-def when_imported(name: str, callback: Callable[[], object]) -> Iterator[None]:
-    """Call *callback* once when the top-level module *name* is there: at once, or right after its first import.
+def when_imported(
+    name: str,
+    callback: Callable[[], object],
+    *,
+    on_failure: Callable[[Exception], object] | None = None,
+    strict: bool = False,
+) -> Iterator[None]:
+    """Call *callback* once when the module *name* is there: at once, or right after its first import.
 
     Nothing is left in `sys.meta_path` once the `with` block has ended.
+
+    Args:
+        on_failure: Told what the callback raises, which `unwatchable` tells from then on: the program's import goes on.
+        strict: What the callback raises is meant for whoever imports the module.
     """
+    if not strict:
+        callback = _attempt(name, callback, on_failure)
     if name in sys.modules:
         callback()
         yield
@@ -34,6 +62,28 @@ def when_imported(name: str, callback: Callable[[], object]) -> Iterator[None]:
         yield
     finally:
         finder.forget(callback)
+
+
+def _attempt(
+    name: str, callback: Callable[[], object], on_failure: Callable[[Exception], object] | None
+) -> Callable[[], object]:
+    part = getattr(getattr(callback, "func", callback), "__module__", "")
+
+    def attempt() -> None:
+        try:
+            callback()
+        except Exception as error:
+            version = vars(sys.modules.get(name.partition(".")[0], object)).get("__version__", "")
+            what = f"{name} {version}".strip()
+            why = f"{what} cannot be watched: {type(error).__name__}: {error}"
+            _unwatchable.setdefault(name, {})[part] = why
+            if on_failure is not None:
+                on_failure(error)
+        else:
+            if name in _unwatchable:
+                _unwatchable[name].pop(part, None)
+
+    return attempt
 
 
 class _Finder:

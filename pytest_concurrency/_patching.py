@@ -12,12 +12,18 @@ _MISSING = object()
 
 
 @contextmanager
-def patched(owner: Any, name: str, make: Callable[[Any], Any]) -> Iterator[None]:
+def patched(owner: Any, name: str, make: Callable[[Any], Any], *, needed: bool = False) -> Iterator[None]:
     """Set `owner.name` to what *make* returns for the present value, for the length of the `with` block.
 
     Nothing happens where *owner* has no such attribute: a library's version without it is watched by what it has.
+
+    Args:
+        needed: It cannot be watched without.
+
+    Raises:
+        AttributeError: What is needed is not there.
     """
-    original = getattr(owner, name, None)
+    original = getattr(owner, name) if needed else getattr(owner, name, None)
     if original is None:
         yield
         return

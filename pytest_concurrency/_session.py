@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ._child import Orders, Summons, Target
 from ._errors import ConcurrencyError, OverlapError, ParallelismError
-from ._imports import when_imported
+from ._imports import unwatchable_loops, when_imported
 from ._judge import exclusion, overlap, parallelism
 from ._record import process_resources, thread_strands
 from ._record.cpu_clocks import CpuClocks
@@ -228,7 +228,7 @@ class Session:
         """Return what became of each expectation."""
         trace = self.trace()
         self.judged = [
-            _judge(trace, number, expectation, names, self.page)
+            _unless_unseen(trace, _judge(trace, number, expectation, names, self.page))
             for number, (expectation, names) in enumerate(zip(self._expectations, self._names, strict=True))
         ]
         return self.judged
@@ -236,6 +236,14 @@ class Session:
     def stop(self) -> None:
         """Undo everything that recording has put in place."""
         self._undo.close()
+
+
+def _unless_unseen(trace: Trace, judged: Judged) -> Judged:
+    """Hold nothing for proven where no loop was seen, and one may have run that cannot be watched."""
+    unseen = unwatchable_loops()
+    if not judged.held or trace.backend is not None or not unseen:
+        return judged
+    return Judged(judged.marker, False, f"inconclusive: no event loop was seen, and {unseen}", judged.error)
 
 
 def _for_children(resolved: Resolved, name: str) -> Target:

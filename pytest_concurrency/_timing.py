@@ -149,6 +149,8 @@ def _begin(item: pytest.Item, of: Of) -> str | None:
                 item.stash[_undo_key] = undo.pop_all()
     except (ValueError, RuntimeError) as error:
         return str(error)
+    except Exception as error:
+        return f"time cannot be made virtual: {type(error).__name__}: {error}"
     return None
 
 

@@ -321,8 +321,8 @@ def test_all_is_undone_after_an_exception() -> None:
 def test_another_trio_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(trio._core._run, "setup_runner")
 
-    with pytest.raises(RuntimeError) as caught, VirtualClock().install(patch_time=False):
-        pass
+    with VirtualClock().install(patch_time=False), pytest.raises(RuntimeError) as caught:
+        trio.run(trio.sleep, 1)
 
     assert str(caught.value) == (
         f"virtual time does not know trio {trio.__version__} from the inside (no setup_runner or TheIOManager): "

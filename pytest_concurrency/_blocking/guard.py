@@ -101,6 +101,8 @@ class Guard:
         self._methods = Methods(self._method, self._method_over, clock)
         self._turns = Turns(self._clocks, clock, self._weigh, self._late, self._sampler, self._methods, self._fail)
         self._turns.on_loop = self._loop_runs
+        # Its loops will not tell that they run.
+        self._turns.on_lost = lambda: self.on_loop()
         self._has_met_a_loop = False
         self._awaiting_a_loop: list[Seam] = []
         self._imports = ImportTimer()
@@ -466,7 +468,7 @@ class Guard:
         long_enough = seconds is not None and seconds >= blocking.threshold
         lane = self._sampler.here()
         if lane is not None:
-            lane.account(seconds)
+            lane.account(call.kind, seconds)
         from .._trace import Block
 
         block = Block(
@@ -491,11 +493,13 @@ class Guard:
     def _may(self, site: Site, call: str) -> str | None:
         return self._policy.allowed(site, call)
 
-    def _late(self, lane: Lane, spent: Spent, samples: list[Sample], known: float, known_open: bool) -> None:
+    def _late(self, lane: Lane, spent: Spent, samples: list[Sample], known: float, known_open: frozenset[str]) -> None:
         if self._active:
             self._safely(partial(self._report_late, lane, spent, samples, known, known_open))
 
-    def _report_late(self, lane: Lane, spent: Spent, samples: list[Sample], known: float, known_open: bool) -> None:
+    def _report_late(
+        self, lane: Lane, spent: Spent, samples: list[Sample], known: float, known_open: frozenset[str]
+    ) -> None:
         if self.on_block is None:
             return
         now = self._clock()

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from .._originals import get_ident
+from .._settings import KINDS
 from .clocks import between
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 LATE = 0.010
 """Seconds after which a turn gets a closer look."""
+EVERY_KIND = frozenset(KINDS)
 EVERY = 0.005
 """Seconds between two looks."""
 STALE = 0.001
@@ -30,9 +32,9 @@ class Lane:
     """One thread while a loop runs on it. Written by that thread, read by the sampler."""
 
     __slots__ = (
-        *("_clocks", "_cpu_clock", "_on_late", "backend", "began", "closed", "collected", "collecting", "in_thread"),
-        *("known", "known_open", "last", "looked_at", "loop", "marked", "missed", "native", "paused", "reading"),
-        *("running", "samples", "seen_cpu", "stale_at", "thread", "wake"),
+        *("_clocks", "_cpu_clock", "_on_late", "backend", "began", "closed", "collected", "collecting", "ending"),
+        *("in_thread", "known", "known_open", "last", "looked_at", "loop", "marked", "missed", "native", "paused"),
+        *("reading", "running", "samples", "seen_cpu", "stale_at", "thread", "wake"),
     )
 
     def __init__(self, backend: str, loop: Any, clocks: ThreadClocks, on_late: Callable[..., None]) -> None:
@@ -45,6 +47,8 @@ class Lane:
         """What the thread had computed when the sampler last looked at a loop that does not tell of its turns."""
         self.began = 0.0
         """When the present turn began; 0 while the loop waits for something to do."""
+        self.ending = False
+        """The turn is being ended: nobody may begin another meanwhile."""
         self.reading: Reading = clocks.recent(STALE)
         self.stale_at = self.reading.wall + STALE
         """When `reading` is too old to stand for the beginning of a turn."""
@@ -53,11 +57,12 @@ class Lane:
         """Something happened in this turn: it is to be ended with `end`, and not by setting `began` to 0 alone."""
         self.looked_at = 0.0
         """The beginning of the turn that the sampler is looking at just now."""
-        self.missed: tuple[float, Spent, float, bool] | None = None
+        self.missed: tuple[float, Spent, float, frozenset[str]] | None = None
         """The turn that ended while it did, when it began and what is known of it."""
         self.known = 0.0
         """Seconds of this turn that named calls account for."""
-        self.known_open = False
+        self.known_open: frozenset[str] = frozenset()
+        """The kinds of calls that were made in this turn and whose length nobody knows: such waits are theirs."""
         self.in_thread: Callable[[], bool] | None = None
         """Of a hub: tells whether its thread does something outside any greenlet now, which is no part of a turn."""
         self.running: Callable[[Any], Any] | None = None
@@ -99,12 +104,19 @@ class Lane:
 
     def end(self, now: float) -> None:
         """The loop has done what it had to do, and something happened meanwhile."""
+        self.ending = True
+        try:
+            self._end(now)
+        finally:
+            self.ending = False
+
+    def _end(self, now: float) -> None:
         began, self.began = self.began, 0.0
         self.marked = False
         samples, self.samples = self.samples, []
         closed, self.closed = self.closed, None
         known, known_open = self.known, self.known_open
-        self.known, self.known_open = 0.0, False
+        self.known, self.known_open = 0.0, frozenset()
         collected, self.collected = self.collected, 0.0
         if began and now - began >= LATE and (samples or self.looked_at == began):
             spent = between(self.reading, closed or self._clocks.read())
@@ -127,10 +139,13 @@ class Lane:
         if missed is not None and missed[0] == began:
             self._on_late(self, missed[1], [sample], missed[2], missed[3])
 
-    def account(self, seconds: float | None) -> None:
+    def account(self, kind: str, seconds: float | None) -> None:
         """A named call was made in this turn and has been reported."""
         self.marked = True
         if seconds is None:
-            self.known_open = True
+            self.known_open = EVERY_KIND
         else:
             self.known += seconds
+            if kind == "sleep":
+                # It says how long it means to sleep; a busy machine lets it sleep longer.
+                self.known_open |= {kind}

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from .lanes import EVERY
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
+    from .._trace import Place
     from .clocks import Reading, Spent
     from .frames import Site
 
@@ -86,7 +87,7 @@ def explain(
     spent: Spent,
     samples: Sequence[Sample],
     named: float,
-    named_open: bool,
+    named_open: Container[str],
     threshold: float,
     *,
     told: bool = True,
@@ -97,19 +98,18 @@ def explain(
         spent: The clocks of the whole turn.
         samples: What was seen of it.
         named: Seconds of it that known calls have accounted for already.
-        named_open: Known calls were made whose length nobody knows; what was waited is theirs.
+        named_open: The kinds of known calls that were made and whose length nobody knows: such waits are theirs.
         threshold: From which length on computing, and waiting for nobody knows what, counts.
         told: The turn's beginning and its end are known to belong to the steps that were seen.
     """
     if not samples:
         return []
     found = [late for late in (_computed(spent, samples, named, threshold, told),) if late is not None]
-    if not named_open:
-        if any(sample.kernel == UNTOLD for sample in samples):
-            found += _waited_untold(spent, samples, named, threshold)
-        else:
-            found += _waited(spent, samples, named, threshold) or _waited_unseen(spent, samples, named, threshold)
-    return found
+    if any(sample.kernel == UNTOLD for sample in samples):
+        waits = _waited_untold(spent, samples, named, threshold)
+    else:
+        waits = _waited(spent, samples, named, threshold) or _waited_unseen(spent, samples, named, threshold)
+    return [*found, *(late for late in waits if late.kind not in named_open)]
 
 
 def written(span: tuple[str, int, int, int] | None) -> str:
@@ -165,7 +165,22 @@ def _computed(spent: Spent, samples: Sequence[Sample], named: float, threshold: 
     busy = [sample for sample in step if sample.kernel in _MAY_COMPUTE]
     if cpu < threshold or not step:
         return None
-    return Late("cpu", cpu, _most_seen(busy or step))
+    return Late("cpu", cpu, _most_computed(cpu, busy or step))
+
+
+def _most_computed(cpu: float, samples: Sequence[Sample]) -> Sample:
+    """Return a sample of the place where most of *cpu* went; by the looks where nobody tells of it."""
+    clocks = [sample.reading.cpu for sample in samples]
+    if not clocks[-1]:
+        return _most_seen(samples)
+    # What was computed up to a look was most likely computed where it found the thread: whoever keeps the GIL is
+    # looked at when it lets go. What no two looks lie around goes to the first.
+    before = clocks[0] - max(0.0, cpu - (clocks[-1] - clocks[0]))
+    shares: dict[Place, float] = {}
+    for sample, earlier in zip(samples, [before, *clocks], strict=False):
+        shares[sample.site.place] = shares.get(sample.site.place, 0.0) + sample.reading.cpu - earlier
+    most = max(shares, key=lambda place: shares[place])
+    return next(sample for sample in samples if sample.site.place == most)
 
 
 _FEW = 3

@@ -175,6 +175,8 @@ class Sampler:
                 continue
             began = lane.began
             if lane.backend == "uvloop" and not began:
+                if lane.ending:
+                    continue
                 with self._looking:
                     # It may have ended since: whoever has taken it out waits for the look that was under way.
                     if id(lane) in self._lanes:
@@ -310,7 +312,10 @@ class Sampler:
 def _is_in_python(thread: int) -> bool:
     """Tell whether *thread*, on which a loop in C runs, is in code that the loop called."""
     frame = current_frames().get(thread)
-    return frame is not None and module_of(frame) != "pytest_concurrency._blocking.turns"
+    if frame is None or module_of(frame) == "pytest_concurrency._blocking.turns":
+        return False
+    # As a loop in C begins to run, it has Python make a pair of sockets for it.
+    return module_of(frame) != "socket" or frame.f_code.co_name != "socketpair"
 
 
 def _step_of(frame: FrameType | None) -> tuple[object, int, Any, str | None]:

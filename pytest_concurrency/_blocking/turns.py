@@ -6,8 +6,8 @@ happens in it is two looks at a clock.
 
 from __future__ import annotations
 
-import sys
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from .seams import BARE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from .clocks import Reading, ThreadClocks
     from .methods import Methods
@@ -101,6 +102,8 @@ class Turns:
         self._hub_seen = False
         self.on_loop: Callable[[], object] = lambda: None
         """Told of each loop that begins to run, in its thread."""
+        self.on_lost: Callable[[], object] = lambda: None
+        """Told when a library turns out to be one that cannot be watched."""
         self.seen = 0
         """How many loops have run since `begin_count`."""
         self.unwatched: set[str] = set()
@@ -210,10 +213,14 @@ class Turns:
     def watch(self) -> Iterator[None]:
         """Watch every loop that starts inside the `with` block."""
         with ExitStack() as undo:
-            undo.enter_context(when_imported("asyncio", lambda: undo.enter_context(self._watch_asyncio())))
-            undo.enter_context(when_imported("uvloop", lambda: undo.enter_context(self._watch_uvloop())))
-            undo.enter_context(when_imported("trio", lambda: undo.enter_context(self._watch_trio())))
-            undo.enter_context(when_imported("gevent", lambda: undo.enter_context(self._watch_gevent())))
+            for library, watch in (
+                ("asyncio", self._watch_asyncio),
+                ("uvloop", self._watch_uvloop),
+                ("trio", self._watch_trio),
+                ("gevent", self._watch_gevent),
+            ):
+                enter = partial(_enter, undo, watch)
+                undo.enter_context(when_imported(library, enter, on_failure=lambda error: self.on_lost()))
             yield
 
     @contextmanager
@@ -249,7 +256,7 @@ class Turns:
 
             return run_forever
 
-        with patched(BaseEventLoop, "run_forever", make):
+        with patched(BaseEventLoop, "run_forever", make, needed=True):
             yield
 
     def _selecting(self, original: Any, lane: Lane, turn: Turn) -> Callable[[float | None], Any]:
@@ -295,7 +302,7 @@ class Turns:
 
             return run_forever
 
-        with patched(uvloop.Loop, "run_forever", make):
+        with patched(uvloop.Loop, "run_forever", make, needed=True):
             yield
 
     @contextmanager
@@ -310,7 +317,7 @@ class Turns:
 
     @contextmanager
     def _watch_trio(self) -> Iterator[None]:
-        run = sys.modules.get("trio._core._run")
+        from trio._core import _run as run
 
         runs: dict[int, _TrioTurns] = {}
 
@@ -332,12 +339,16 @@ class Turns:
 
             return close_runner
 
-        if run is None:
-            yield
-            return
         # The end of a run by its runner and not by the instrument: trio's own tests want `after_run` for themselves.
-        with patched(run, "setup_runner", set_up), patched(run.Runner, "close", close):
+        with (
+            patched(run, "setup_runner", set_up, needed=True),
+            patched(run.Runner, "close", close, needed=True),
+        ):
             yield
+
+
+def _enter(undo: ExitStack, watch: Callable[[], AbstractContextManager[None]]) -> None:
+    undo.enter_context(watch())
 
 
 class _TrioTurns:

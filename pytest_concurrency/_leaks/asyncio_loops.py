@@ -48,7 +48,7 @@ class Loops(Source):
         if transport is not None:
             undo.enter_context(patched(transport, "__init__", self._init_socket))
         undo.enter_context(patched(base_events.Server, "__init__", self._init_socket))
-        undo.enter_context(when_imported("uvloop", lambda: self._watch_uvloop(undo)))
+        undo.enter_context(when_imported("uvloop", lambda: self._watch_uvloop(undo), on_failure=self.watch.fail))
 
     def _watch_uvloop(self, undo: ExitStack) -> None:
         import uvloop

@@ -57,10 +57,18 @@ class Tasks(Source):
         undo.enter_context(patched(base, "_asyncgen_finalizer_hook", self._collect_generator))
         undo.enter_context(patched(base, "shutdown_asyncgens", self._shut_generators))
         undo.enter_context(patched(runners, "_cancel_all_tasks", self._cancel_all))
-        undo.enter_context(when_imported("uvloop", lambda: self._watch_uvloop(undo)))
-        undo.enter_context(when_imported("tornado.testing", lambda: self._watch_tornado(undo)))
-        undo.enter_context(when_imported("anyio._backends._asyncio", lambda: self._watch_anyio(undo, "_asyncio")))
-        undo.enter_context(when_imported("anyio._backends._trio", lambda: self._watch_anyio(undo, "_trio")))
+        undo.enter_context(when_imported("uvloop", lambda: self._watch_uvloop(undo), on_failure=self.watch.fail))
+        undo.enter_context(
+            when_imported("tornado.testing", lambda: self._watch_tornado(undo), on_failure=self.watch.fail)
+        )
+        undo.enter_context(
+            when_imported(
+                "anyio._backends._asyncio", lambda: self._watch_anyio(undo, "_asyncio"), on_failure=self.watch.fail
+            )
+        )
+        undo.enter_context(
+            when_imported("anyio._backends._trio", lambda: self._watch_anyio(undo, "_trio"), on_failure=self.watch.fail)
+        )
 
     def _watch_uvloop(self, undo: ExitStack) -> None:
         import uvloop

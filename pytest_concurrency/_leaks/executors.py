@@ -80,7 +80,11 @@ class Executors(Source):
             ("multiprocessing.pool", "Pool"),
         )
         for module, name in wanted:
-            undo.enter_context(when_imported(module, functools.partial(self._watch_class, undo, module, name)))
+            undo.enter_context(
+                when_imported(
+                    module, functools.partial(self._watch_class, undo, module, name), on_failure=self.watch.fail
+                )
+            )
 
     def _watch_class(self, undo: ExitStack, module: str, name: str) -> None:
         undo.enter_context(patched(getattr(sys.modules[module], name), "__init__", self._init))

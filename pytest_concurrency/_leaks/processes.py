@@ -44,7 +44,11 @@ class Processes(Source):
     def install(self, undo: ExitStack) -> None:
         self._records: list[_Record] = []
         undo.enter_context(patched(subprocess.Popen, "__init__", self._popen))
-        undo.enter_context(when_imported("multiprocessing.process", lambda: self._watch_multiprocessing(undo)))
+        undo.enter_context(
+            when_imported(
+                "multiprocessing.process", lambda: self._watch_multiprocessing(undo), on_failure=self.watch.fail
+            )
+        )
 
     def _watch_multiprocessing(self, undo: ExitStack) -> None:
         from multiprocessing.process import BaseProcess

@@ -69,8 +69,8 @@ class Watch:
         self.is_on = True
         for source in self._sources:
             source.install(self._undo)
-        self._undo.enter_context(when_imported("asyncio", self._watch_asyncio))
-        self._undo.enter_context(when_imported("trio", self._watch_trio))
+        self._undo.enter_context(when_imported("asyncio", self._watch_asyncio, on_failure=self.fail))
+        self._undo.enter_context(when_imported("trio", self._watch_trio, on_failure=self.fail))
 
     def _watch_asyncio(self) -> None:
         from .asyncio_loops import Loops
@@ -104,7 +104,9 @@ class Watch:
                 self.fail(error)
 
     def fail(self, error: Exception) -> None:
-        """Switch the watching off after a mistake of ours."""
+        """Switch the watching off, after a mistake of ours or where a library cannot be watched."""
+        if not self.is_on:
+            return
         self.is_on = False
         self._seen.clear()
         self._failed(f"leaks are not looked for any more: {type(error).__name__}: {error}")

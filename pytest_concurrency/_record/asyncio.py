@@ -38,8 +38,8 @@ def record(recorder: Recorder, doors: Doors) -> Iterator[None]:
         undo.callback(recorder.locators.remove, hooks.locate)
         doors.find_gate.append(gates.here)
         undo.callback(doors.find_gate.remove, gates.here)
-        undo.enter_context(patched(base_events.BaseEventLoop, "create_task", hooks.create_task))
-        undo.enter_context(patched(events.Handle, "_run", hooks.run_handle))
+        undo.enter_context(patched(base_events.BaseEventLoop, "create_task", hooks.create_task, needed=True))
+        undo.enter_context(patched(events.Handle, "_run", hooks.run_handle, needed=True))
         undo.enter_context(when_imported("uvloop", lambda: _watch_uvloop(undo, hooks, gates)))
         note_uses(undo, recorder, asyncio.Lock, "lock", takes="acquire", gives="release")
         note_uses(undo, recorder, asyncio.Semaphore, "semaphore", takes="acquire", gives="release")
@@ -55,8 +55,8 @@ def _watch_uvloop(undo: ExitStack, hooks: _Hooks, gates: LoopGates) -> None:
     import uvloop
 
     # A Python class on top of the compiled one: setting its attributes touches no C type.
-    undo.enter_context(patched(uvloop.Loop, "create_task", hooks.create_task))
-    undo.enter_context(patched(uvloop.Loop, "call_soon", hooks.call_soon))
+    undo.enter_context(patched(uvloop.Loop, "create_task", hooks.create_task, needed=True))
+    undo.enter_context(patched(uvloop.Loop, "call_soon", hooks.call_soon, needed=True))
     gates.watch_opaque_loop(undo, uvloop.Loop)
 
 

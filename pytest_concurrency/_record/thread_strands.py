@@ -59,7 +59,7 @@ def _watch_trio(undo: ExitStack, threads: _Threads) -> None:
 
         return start
 
-    undo.enter_context(patched(_thread_cache.ThreadCache, "start_thread_soon", start_thread_soon))
+    undo.enter_context(patched(_thread_cache.ThreadCache, "start_thread_soon", start_thread_soon, needed=True))
 
 
 def _watch_anyio(undo: ExitStack, threads: _Threads) -> None:

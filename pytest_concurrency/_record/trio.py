@@ -53,7 +53,7 @@ def record(recorder: Recorder, doors: Doors) -> Iterator[None]:
         doors.find_gate.insert(0, gates.here)
         undo.callback(doors.find_gate.remove, gates.here)
         # `trio.run` and `start_guest_run` both set their runner up here; a run that began before is met in `locate`.
-        undo.enter_context(patched(_run, "setup_runner", setup_runner))
+        undo.enter_context(patched(_run, "setup_runner", setup_runner, needed=True))
         undo.callback(watcher.stop)
         for cls in (trio.Lock, trio.StrictFIFOLock):
             note_uses(undo, recorder, cls, "lock", takes="acquire", gives="release")

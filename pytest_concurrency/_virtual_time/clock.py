@@ -7,10 +7,11 @@ import sys
 import threading
 import time
 from contextlib import ExitStack, contextmanager
-from functools import partial
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
 from .._imports import when_imported
+from .._patching import patched
 from . import patched_time, threads
 from .timeline import Timeline
 
@@ -116,10 +117,11 @@ class VirtualClock:
             undo.callback(self._end)
             if patch_time:
                 undo.enter_context(patched_time.install(timeline, origin))
-            undo.enter_context(when_imported("asyncio", lambda: self._install_asyncio(undo, origin * patch_time)))
+            install = partial(self._install_asyncio, undo, origin * patch_time)
+            undo.enter_context(when_imported("asyncio", install, strict=True))
             undo.enter_context(when_imported("trio", lambda: self._install_trio(undo)))
             for library in ("uvloop", "winloop"):
-                undo.enter_context(when_imported(library, partial(self._refuse, undo, library)))
+                undo.enter_context(when_imported(library, partial(self._refuse, undo, library), strict=True))
             timeline.strangers = threads.strangers()
             timeline.on = True
             try:
@@ -136,14 +138,21 @@ class VirtualClock:
         undo.enter_context(on_asyncio.install(self._timeline, origin / _NANOSECONDS))
 
     def _install_trio(self, undo: ExitStack) -> None:
-        from . import trio as on_trio
+        try:
+            from . import trio as on_trio
 
-        undo.enter_context(on_trio.install(self._timeline, self._adopt))
+            undo.enter_context(on_trio.install(self._timeline, self._adopt))
+        except Exception as error:
+            # Only a test that runs it is to hear of that.
+            problem = str(error) if isinstance(error, RuntimeError) else f"{type(error).__name__}: {error}"
+            undo.enter_context(patched(sys.modules["trio"], "run", partial(_refusing, problem)))
 
     def _refuse(self, undo: ExitStack, library: str) -> None:
         from . import asyncio as on_asyncio
 
-        on_asyncio.refuse(self._timeline, undo, sys.modules[library].Loop)
+        loop = getattr(sys.modules[library], "Loop", None)
+        if loop is not None:
+            on_asyncio.refuse(self._timeline, undo, loop)
 
     def _adopt(self, clock: Any) -> None:
         """Follow *clock*, which a trio run was given, from now on."""
@@ -155,3 +164,11 @@ class VirtualClock:
         clock, start, base = self._adopted
         passed: float = clock.current_time() - start
         return base + round(passed * _NANOSECONDS)
+
+
+def _refusing(problem: str, original: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(original)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError(problem)
+
+    return run

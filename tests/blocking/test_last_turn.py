@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import collections
 import itertools
+import os
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_concurrency._blocking.clocks import ThreadClocks
 from pytest_concurrency._blocking.guard import Guard
+from pytest_concurrency._blocking.lanes import Lane
 from pytest_concurrency._blocking.sampler import Sampler
 from pytest_concurrency._settings import KINDS, Blocking
 
@@ -54,3 +58,23 @@ def test_a_loop_in_c_ends_while_its_last_call_is_looked_at(monkeypatch: pytest.M
         guard.remove()
 
     assert [block.kind for block in blocks] == ["cpu"]
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="this system does not show other threads' clocks")
+def test_a_turn_that_is_being_ended_is_not_begun_anew() -> None:
+    class Loop:
+        def call_soon_threadsafe(self, callback: Any) -> None:
+            pass
+
+    clocks = ThreadClocks()
+    sampler = Sampler(clocks, time.perf_counter, lambda site, call: None, pytest.fail)
+    lane = Lane("uvloop", Loop(), clocks, pytest.fail)
+    sampler._lanes[id(lane)] = lane
+
+    lane.ending = True
+    sampler._look((lane,))
+    assert lane.began == 0.0
+
+    lane.ending = False
+    sampler._look((lane,))
+    assert lane.began > 0.0

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from pytest_concurrency._blocking.clocks import Reading, Spent
 from pytest_concurrency._blocking.frames import Site
 from pytest_concurrency._blocking.overdue import UNTOLD, Sample, called, explain, kernel_kind, where
+from pytest_concurrency._settings import KINDS
 from pytest_concurrency._trace import Place
+
+if TYPE_CHECKING:
+    from collections.abc import Container
 
 LINE = Place("app.py", 3, "work")
 OTHER = Place("app.py", 9, "other")
@@ -30,7 +36,7 @@ def spent(*, wall: float, cpu: float = 0.0, queued: float = 0.0, others: float =
 
 
 def explained(
-    turn: Spent, samples: list[Sample], named: float = 0.0, named_open: bool = False
+    turn: Spent, samples: list[Sample], named: float = 0.0, named_open: Container[str] = ()
 ) -> list[tuple[str, float]]:
     return [(late.kind, round(late.seconds, 6)) for late in explain(turn, samples, named, named_open, 0.1)]
 
@@ -47,7 +53,7 @@ def test_waiting_for_a_processor_counts_for_nothing() -> None:
 def test_of_a_turn_whose_ends_are_not_told_only_what_was_seen_counts() -> None:
     def seen(samples: list[Sample]) -> list[float]:
         turn = spent(wall=0.5, cpu=0.5)
-        return [round(late.seconds, 6) for late in explain(turn, samples, 0.0, False, 0.1, told=False)]
+        return [round(late.seconds, 6) for late in explain(turn, samples, 0.0, (), 0.1, told=False)]
 
     assert seen([sample(cpu=number / 100) for number in range(16)]) == [0.15]
     assert seen([sample(cpu=number / 100) for number in range(3)]) == []
@@ -83,7 +89,7 @@ def test_the_long_step_among_short_ones_is_found() -> None:
     short = [sample(step=n, cpu=n / 100, others=500, place=OTHER) for n in range(5)]
     long = [sample(step="long", cpu=0.05 + n / 100, others=500) for n in range(20)]
 
-    (late,) = explain(spent(wall=0.3, cpu=0.3), short + long, 0.0, False, 0.1)
+    (late,) = explain(spent(wall=0.3, cpu=0.3), short + long, 0.0, (), 0.1)
 
     assert (late.kind, round(late.seconds, 2), late.sample.site.place) == ("cpu", 0.19, LINE)
 
@@ -155,7 +161,14 @@ def test_what_a_named_call_accounts_for_is_not_reported_twice() -> None:
     asleep = [sample(kernel="hrtimer_nanosleep")] * 9
 
     assert explained(spent(wall=0.3), asleep, named=0.3) == []
-    assert explained(spent(wall=0.3), asleep, named_open=True) == []
+    assert explained(spent(wall=0.3), asleep, named_open=KINDS) == []
+
+
+def test_a_sleep_may_last_longer_than_it_says() -> None:
+    asleep = [sample(kernel="hrtimer_nanosleep")] * 5
+
+    assert explained(spent(wall=0.3), asleep, named=0.05) == [("sleep", 0.25)]
+    assert explained(spent(wall=0.3), asleep, named=0.05, named_open={"sleep"}) == []
 
 
 def test_a_stopped_process_is_innocent() -> None:
@@ -181,6 +194,21 @@ def test_where_the_time_went_is_told_by_lines() -> None:
     assert (
         where([sample()] * 3 + [sample(place=OTHER)] + [sample(kernel="futex")]) == "75 % at app.py:3, 25 % at app.py:9"
     )
+
+
+def test_the_line_is_the_one_that_computed_and_not_the_one_that_was_seen_most() -> None:
+    def line_of(turn: Spent, samples: list[Sample]) -> int:
+        (late,) = explain(turn, samples, 0.0, (), 0.1)
+        return late.sample.site.place.line
+
+    # It kept the GIL, and nobody could look; then the thread was kept from running at another line.
+    kept = [sample(cpu=0.45), *[sample(cpu=0.451, place=OTHER)] * 3]
+    assert line_of(spent(wall=0.6, cpu=0.451, queued=0.1), kept) == LINE.line
+    # The same at the turn's end.
+    before = [*[sample(cpu=0.01, place=OTHER)] * 3, sample(cpu=0.45)]
+    assert line_of(spent(wall=0.6, cpu=0.451, queued=0.1), before) == LINE.line
+    # Nobody tells what another thread has computed.
+    assert line_of(spent(wall=0.6, cpu=0.451), [sample(), *[sample(place=OTHER)] * 3]) == OTHER.line
 
 
 def test_a_call_that_kept_the_gil_is_one_step_among_many() -> None:
