@@ -167,6 +167,7 @@ class BlockingRun:
         guard, test = self._guard, self._test
         if guard is None:
             return
+        guard.is_on = self._settings.mode != "off" or (test is not None and not test.is_plain)
         if test is not None and test.is_plain and guard.policy is self._usual:
             return
         from ._blocking.policy import Policy

@@ -126,6 +126,15 @@ class Guard:
         self._switch()
 
     @property
+    def is_on(self) -> bool:
+        """Whether loops that begin to run are watched; where nobody will ask, they need not be."""
+        return self._turns.is_on
+
+    @is_on.setter
+    def is_on(self, is_on: bool) -> None:
+        self._turns.is_on = is_on
+
+    @property
     def observe(self) -> bool:
         """Report what blocks even where the policy's mode is `off`: a recording wants to know."""
         return self._observe

@@ -88,6 +88,8 @@ class Turns:
         methods: Methods,
         on_failure: Callable[[BaseException], None],
     ) -> None:
+        self.is_on = True
+        """Watch the loops that begin to run."""
         self._fail = on_failure
         self._clocks = clocks
         self._clock = clock
@@ -230,6 +232,8 @@ class Turns:
         def make(original: Callable[[Any], None]) -> Callable[[Any], None]:
             def run_forever(loop: Any) -> None:
                 __tracebackhide__ = True
+                if not self.is_on:
+                    return original(loop)
                 with self._entered("asyncio", loop) as lane:
                     selector: Any = getattr(loop, "_selector", None)
                     own = getattr(selector, "__dict__", None)
@@ -294,6 +298,8 @@ class Turns:
         def make(original: Callable[[Any], None]) -> Callable[[Any], None]:
             def run_forever(loop: Any) -> None:
                 __tracebackhide__ = True
+                if not self.is_on:
+                    return original(loop)
                 try:
                     with self._entered("uvloop", loop):
                         original(loop)
@@ -323,6 +329,8 @@ class Turns:
 
         def set_up(original: Callable[..., Any]) -> Callable[..., Any]:
             def setup_runner(clock: Any, instruments: Any, *args: Any, **kwargs: Any) -> Any:
+                if not self.is_on:
+                    return original(clock, instruments, *args, **kwargs)
                 turns = _TrioTurns(self, self._clock)
                 runner = original(clock, [*instruments, turns], *args, **kwargs)
                 runs[id(runner)] = turns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -182,3 +183,39 @@ def test_it():
 
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["threads at the end: 1"])
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="this system does not show threads")
+def test_where_nothing_is_watched_there_is_no_thread_and_a_marked_test_is_watched_all_the_same(suite: Suite) -> None:
+    result = suite(
+        """
+import asyncio, os, time
+import pytest
+
+async def main(threads):
+    await asyncio.sleep(0.02)
+    # A thread that has just ended is counted for a moment.
+    assert (len(os.listdir("/proc/self/task")) > 1) == threads
+    time.sleep(0.001)
+
+def run(threads):
+    asyncio.run(main(threads))
+
+def test_first():
+    run(threads=False)
+
+@pytest.mark.must_not_block
+def test_marked():
+    run(threads=True)
+
+def test_after_it():
+    # It waits a while for the next loop.
+    while len(os.listdir("/proc/self/task")) > 1:
+        time.sleep(0.01)
+    run(threads=False)
+""",
+        "--blocking=off",
+    )
+
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(["time.sleep blocked the event loop for 1 ms at test_it.py:*"])
