@@ -203,6 +203,10 @@ class _Ear:
         self._is_on = False
         self._called = called
         self._over = over
+        # One object for as long as this lives: the interpreter has no reference of its own to the function that it is
+        # about to call, while it makes the frame that it hands over. That may set off a garbage collection, in which
+        # somebody's callback makes the call that is our last one.
+        self._ear = self._heard
 
     def listen(self, now: float) -> None:
         """Look at some more calls, unless somebody else uses the profiler."""
@@ -213,11 +217,11 @@ class _Ear:
         # It is taken out of force by an exception that we raise in a call's place.
         if self._left > 0 and current is None:
             about_to_profile()
-            sys.setprofile(self._heard)
+            sys.setprofile(self._ear)
 
     def rest(self) -> None:
         """Look at nothing any more."""
-        if sys.getprofile() == self._heard:
+        if sys.getprofile() is self._ear:
             sys.setprofile(None)
 
     def _heard(self, frame: FrameType, event: str, function: Any) -> None:

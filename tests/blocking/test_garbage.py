@@ -15,6 +15,7 @@ from pytest_concurrency._judge.blocking import findings
 from pytest_concurrency._settings import Blocking
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Iterator
 
     from pytest_concurrency._trace import Block
@@ -90,3 +91,36 @@ def test_a_list_of_callbacks_that_somebody_has_emptied_stays_empty() -> None:
             gc.callbacks.clear()
     finally:
         gc.callbacks[:] = before
+
+
+PROFILED = """
+import gc
+from pytest_concurrency._blocking.methods import _Ear
+
+def call():
+    pass
+
+def collected(phase, info):
+    for _ in range(3):
+        call()
+
+gc.callbacks.append(collected)
+gc.set_threshold(1)
+for number in range(400):
+    ear = _Ear(lambda *args: None, lambda: None)
+    ear._left = number % 37 + 1
+    ear.listen(1.0)
+    garbage = [[] for _ in range(20)]
+    for _ in range(40):
+        call()
+    ear.rest()
+print("alive")
+"""
+
+
+def test_a_collection_that_ends_the_profiling_of_the_call_that_set_it_off(
+    run_python: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    # Python 3.11 calls a function of the profiler that may be gone by then.
+    result = run_python(PROFILED)
+    assert (result.returncode, result.stdout) == (0, "alive\n"), result.stderr
