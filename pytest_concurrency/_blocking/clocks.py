@@ -26,6 +26,7 @@ except ImportError:  # Windows
 
 
 # Ours, from before any wrapper: what reads the clocks is not to be timed by them.
+_open, _read, _close = os.open, os.read, os.close
 _pread = getattr(os, "pread", None)
 
 
@@ -137,13 +138,17 @@ class ThreadClocks:
             known = self._local.recent = self.read()
         return known
 
-    def read_of(self, native_id: int) -> Reading | None:
-        """Return the clocks of another thread now, None where the system does not show them."""
+    def read_of(self, native_id: int, between: Callable[[], object] = lambda: None) -> Reading | None:
+        """Return the clocks of another thread now, None where the system does not show them.
+
+        Args:
+            between: Called each time that the GIL has been let go of for it, and is there again.
+        """
         try:
-            with open(f"/proc/self/task/{native_id}/schedstat", "rb") as file:
-                cpu, queued = (int(part) / 1e9 for part in file.read(96).split()[:2])
-            with open(f"/proc/self/task/{native_id}/status", "rb") as file:
-                sleeps = int(file.read().partition(b"\nvoluntary_ctxt_switches:")[2].split(None, 1)[0])
+            told = _contents(f"/proc/self/task/{native_id}/schedstat", between)
+            cpu, queued = (int(part) / 1e9 for part in told.split()[:2])
+            told = _contents(f"/proc/self/task/{native_id}/status", between)
+            sleeps = int(told.partition(b"\nvoluntary_ctxt_switches:")[2].split(None, 1)[0])
         except (OSError, ValueError, IndexError):
             return None
         # It may be asleep at this moment, which has been counted already.
@@ -165,6 +170,18 @@ class ThreadClocks:
             known = self._local.file = (os.getpid(), _QueueFile.open())
         found: _QueueFile | None = known[1]
         return found
+
+
+def _contents(path: str, between: Callable[[], object]) -> bytes:
+    file = _open(path, os.O_RDONLY)
+    try:
+        between()
+        told = _read(file, 8192)
+        between()
+    finally:
+        _close(file)
+    between()
+    return told
 
 
 class _QueueFile:

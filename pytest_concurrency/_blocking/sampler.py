@@ -33,6 +33,8 @@ _LINGER = 40
 _LEFT = 400
 """Looks after which a thread that does not come back to its hub is looked at no more."""
 _MOST = 200
+_LET_GO = 6
+"""How often the GIL is let go of while another thread's clocks are read."""
 _running: weakref.WeakSet[Sampler] = weakref.WeakSet()
 
 
@@ -215,22 +217,36 @@ class Sampler:
         # A call that kept the GIL left us no chance to knock: the turn began at least so long ago.
         missed = min(self._held, lane.seen_cpu - before)
         sample = self._seen(lane, self._frame(lane)) if missed >= LATE else None
-        reading = self._clocks.read_of(lane.native)
+        began, cpu, sleeps = self._clock(), lane.cpu(), self._clocks.sleeps()
+        kept = [sample] if sample is not None else []
+
+        def look_if_kept() -> None:
+            # A call that keeps the GIL may begin in the middle of this: look as soon as it lets go.
+            if not kept and self._clock() - began >= LATE:
+                seen = self._seen(lane, self._frame(lane))
+                kept.extend([seen] if seen is not None else [])
+
+        reading = self._clocks.read_of(lane.native, look_if_kept)
         if reading is None:
             return
-        if sample is None:
-            missed = 0.0
-        lane.reading = reading._replace(
-            wall=reading.wall - missed, cpu=reading.cpu - missed, user=reading.user - missed
-        )
+        held = max(0, self._clocks.sleeps() - sleeps - _LET_GO) * sys.getswitchinterval()
+        if sample is not None:
+            lane.reading = reading._replace(
+                wall=reading.wall - missed, cpu=reading.cpu - missed, user=reading.user - missed
+            )
+        elif kept and min(held, lane.cpu() - cpu) >= LATE:
+            sample = kept[0]
+            lane.reading = reading._replace(wall=began, cpu=cpu, user=cpu)
+        else:
+            lane.reading = reading
         lane.samples = [sample] if sample is not None else []
-        lane.began = began = lane.reading.wall
+        lane.began = turn = lane.reading.wall
         # Where the loop has nothing more to run, the end of its run waits for this look and ends the turn.
         with suppress(RuntimeError):
             lane.loop.call_soon_threadsafe(lambda: lane.end(self._clock()))
         # Who waits already may have done so for long, and no more when the next look comes.
-        if sample is None and self._kernel(lane.native) not in ("", UNTOLD) and lane.began == began:
-            self._sample_of(lane, began)
+        if sample is None and self._kernel(lane.native) not in ("", UNTOLD) and lane.began == turn:
+            self._sample_of(lane, turn)
 
     def _sample_of(self, lane: Lane, began: float) -> None:
         # First what can be seen without letting go of the GIL: a call that kept it has just ended, and so will its turn

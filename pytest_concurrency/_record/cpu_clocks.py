@@ -165,9 +165,10 @@ def _at_a_lock(frame: object) -> Place | None:
 
 def free_cores() -> int | None:
     """Return how many processors this process may use and nobody else did lately, at least 1; None where none tells."""
-    if not hasattr(os, "getloadavg"):
+    if sys.platform == "win32":
         return None
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    affinity = getattr(os, "sched_getaffinity", None)
+    usable = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
     return max(1, usable - round(os.getloadavg()[0]))
 
 
