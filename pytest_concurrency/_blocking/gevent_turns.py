@@ -19,7 +19,7 @@ from greenlet import greenlet as raw
 from .._originals import get_ident
 from .._patching import patched
 from .lanes import STALE, Lane
-from .loops import LOOP_THREADS
+from .loops import LOOP_THREADS, class_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -125,7 +125,7 @@ class _HubTurns:
             )
         except Exception:
             # libuv, as gevent wraps it, does not say when it goes to wait.
-            turns.unwatched.add(f"{type(loop).__module__}.{type(loop).__qualname__}")
+            turns.unwatched.add(class_of(loop))
             return
         for watcher, tell in told:
             watcher.start(tell)

@@ -18,7 +18,7 @@ from .frames import Site, locate, module_of, started_at
 from .garbage import collections_told_apart
 from .imports import ImportTimer
 from .kinds import CALLS, instead
-from .loops import LIBRARIES, LOOP_THREADS, is_cooperative, running_backend, running_loop, running_task
+from .loops import LIBRARIES, LOOP_THREADS, class_of, is_cooperative, running_backend, running_loop, running_task
 from .methods import Methods
 from .overdue import called, explain, where, written
 from .policy import Policy, allowed_here, innocent, is_debugged, is_importing
@@ -279,7 +279,7 @@ class Guard:
             if audit.EVENTS[event].kind == "file":
                 return
         elif get_ident() not in LOOP_THREADS and backend != "trio":
-            self._turns.unwatched.add(f"{type(running_loop()).__module__}.{type(running_loop()).__qualname__}")
+            self._turns.unwatched.add(class_of(running_loop()))
             self._loop_runs()
         known = audit.EVENTS[event]
         if self._turns.weighing:

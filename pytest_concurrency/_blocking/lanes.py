@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 LATE = 0.010
 """Seconds after which a turn gets a closer look."""
 EVERY_KIND = frozenset(KINDS)
-EVERY = 0.005
-"""Seconds between two looks."""
 STALE = 0.001
 """Seconds that a reading of the kernel's clocks may be older than the turn it stands for: read once for many turns."""
 # Neither macOS nor Windows tells one thread what another has computed.

@@ -23,6 +23,11 @@ _running_loop: Callable[[], Any] | None = None
 _trio_context: Any = None
 
 
+def class_of(loop: object) -> str:
+    """Return the name under which a loop's class is told of."""
+    return f"{type(loop).__module__}.{type(loop).__qualname__}"
+
+
 def _find_asyncio() -> Callable[[], Any] | None:
     global _running_loop  # a cache of what never changes once asyncio is there
     module = sys.modules.get("_asyncio") or sys.modules.get("asyncio.events")

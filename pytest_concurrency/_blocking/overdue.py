@@ -7,8 +7,6 @@ import sys
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from .lanes import EVERY
-
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
 
@@ -43,6 +41,8 @@ _KERNEL_WAITS: tuple[tuple[str, str], ...] = (
     ("folio_", "file"),
     ("jbd2", "file"),
 )
+EVERY = 0.005
+"""Seconds between two looks."""
 _SURE = 0.015
 """Seconds from which on a wait that the kernel has a name for is worth a word; below, hand-over and start-up."""
 

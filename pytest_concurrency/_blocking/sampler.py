@@ -14,8 +14,8 @@ from .._frames import caller_of, current_frames, keeps_no_locals, locals_of, wai
 from .._originals import RLock, allocate_lock, get_ident, start_new_thread, take_within
 from .clocks import Reading
 from .frames import locate, module_of
-from .lanes import EVERY, LATE
-from .overdue import UNTOLD, Sample, kernel_kind
+from .lanes import LATE
+from .overdue import EVERY, UNTOLD, Sample, kernel_kind
 from .policy import allowed_in, allowed_under, innocent, is_debugged
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from .._originals import thread_local
 from .._patching import patched
 from .clocks import between
 from .lanes import Lane
-from .loops import LOOP_THREADS
+from .loops import LOOP_THREADS, class_of
 from .seams import BARE
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class Turns:
         LOOP_THREADS[lane.thread] = LOOP_THREADS.get(lane.thread, 0) + 1
         if backend == "uvloop" and not self._clocks.knows_the_queue:
             # Its turns, as a hub's, begin where the sampler says so, which cannot read another thread's clocks here.
-            self.unwatched.add(f"{type(loop).__module__}.{type(loop).__qualname__}")
+            self.unwatched.add(class_of(loop))
         self._sampler.add(lane)
         return lane
 
@@ -149,8 +149,7 @@ class Turns:
         if lane.backend in ("asyncio", "trio") and not lane.began:
             # It has run, and never came by our wrapper of its selector, or our instrument was not told of its turns.
             self.seen -= 1
-            loop = type(lane.loop)
-            self.unwatched.add(f"{loop.__module__}.{loop.__qualname__}" if lane.loop is not None else _TRIO)
+            self.unwatched.add(class_of(lane.loop) if lane.loop is not None else _TRIO)
         self._sampler.discard(lane)
         if lane.backend == "uvloop":
             # It does not tell of its turns: that something was seen of this one is known when the look is over.

@@ -10,7 +10,6 @@ from asyncio import base_events, selector_events
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .._imports import when_imported
 from .._patching import patched
 from .._trace import Leak
 from . import owner as owners
@@ -48,7 +47,7 @@ class Loops(Source):
         if transport is not None:
             undo.enter_context(patched(transport, "__init__", self._init_socket))
         undo.enter_context(patched(base_events.Server, "__init__", self._init_socket))
-        undo.enter_context(when_imported("uvloop", lambda: self._watch_uvloop(undo), on_failure=self.watch.fail))
+        self.when_imported(undo, "uvloop", lambda: self._watch_uvloop(undo))
 
     def _watch_uvloop(self, undo: ExitStack) -> None:
         import uvloop

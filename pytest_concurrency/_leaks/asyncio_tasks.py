@@ -12,7 +12,6 @@ from contextlib import suppress
 from inspect import CORO_CREATED, getcoroutinestate, iscoroutine
 from typing import TYPE_CHECKING, Any
 
-from .._imports import when_imported
 from .._patching import patched
 from .._places import owner as code_owner
 from .._record.awaiting import suspension
@@ -57,18 +56,10 @@ class Tasks(Source):
         undo.enter_context(patched(base, "_asyncgen_finalizer_hook", self._collect_generator))
         undo.enter_context(patched(base, "shutdown_asyncgens", self._shut_generators))
         undo.enter_context(patched(runners, "_cancel_all_tasks", self._cancel_all))
-        undo.enter_context(when_imported("uvloop", lambda: self._watch_uvloop(undo), on_failure=self.watch.fail))
-        undo.enter_context(
-            when_imported("tornado.testing", lambda: self._watch_tornado(undo), on_failure=self.watch.fail)
-        )
-        undo.enter_context(
-            when_imported(
-                "anyio._backends._asyncio", lambda: self._watch_anyio(undo, "_asyncio"), on_failure=self.watch.fail
-            )
-        )
-        undo.enter_context(
-            when_imported("anyio._backends._trio", lambda: self._watch_anyio(undo, "_trio"), on_failure=self.watch.fail)
-        )
+        self.when_imported(undo, "uvloop", lambda: self._watch_uvloop(undo))
+        self.when_imported(undo, "tornado.testing", lambda: self._watch_tornado(undo))
+        self.when_imported(undo, "anyio._backends._asyncio", lambda: self._watch_anyio(undo, "_asyncio"))
+        self.when_imported(undo, "anyio._backends._trio", lambda: self._watch_anyio(undo, "_trio"))
 
     def _watch_uvloop(self, undo: ExitStack) -> None:
         import uvloop

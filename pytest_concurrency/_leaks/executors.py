@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .._frames import caller_of, locals_of
-from .._imports import when_imported
 from .._patching import patched
 from .._trace import Leak
 from . import owner as owners
@@ -80,11 +79,7 @@ class Executors(Source):
             ("multiprocessing.pool", "Pool"),
         )
         for module, name in wanted:
-            undo.enter_context(
-                when_imported(
-                    module, functools.partial(self._watch_class, undo, module, name), on_failure=self.watch.fail
-                )
-            )
+            self.when_imported(undo, module, functools.partial(self._watch_class, undo, module, name))
 
     def _watch_class(self, undo: ExitStack, module: str, name: str) -> None:
         undo.enter_context(patched(getattr(sys.modules[module], name), "__init__", self._init))

@@ -11,7 +11,6 @@ import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .._imports import when_imported
 from .._patching import patched
 from .._trace import Leak
 from . import owner as owners
@@ -44,11 +43,7 @@ class Processes(Source):
     def install(self, undo: ExitStack) -> None:
         self._records: list[_Record] = []
         undo.enter_context(patched(subprocess.Popen, "__init__", self._popen))
-        undo.enter_context(
-            when_imported(
-                "multiprocessing.process", lambda: self._watch_multiprocessing(undo), on_failure=self.watch.fail
-            )
-        )
+        self.when_imported(undo, "multiprocessing.process", lambda: self._watch_multiprocessing(undo))
 
     def _watch_multiprocessing(self, undo: ExitStack) -> None:
         from multiprocessing.process import BaseProcess

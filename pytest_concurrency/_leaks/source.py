@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .._imports import when_imported
+
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator
+    from collections.abc import Callable, Container, Iterator
     from contextlib import ExitStack
 
     from .._trace import Leak
@@ -34,6 +36,10 @@ class Source:
 
     def install(self, undo: ExitStack) -> None:
         """Begin to take down."""
+
+    def when_imported(self, undo: ExitStack, module: str, watch: Callable[[], object]) -> None:
+        """Begin with what needs *module* once it is there; a version that cannot be watched ends the watching."""
+        undo.enter_context(when_imported(module, watch, on_failure=self.watch.fail))
 
     def left(self, of: Container[Owner]) -> Iterator[Left]:
         """Yield what these owners started and what is still there."""
