@@ -17,6 +17,7 @@ from ._item import asked_by, page_of, session_key, session_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
+    from types import TracebackType
 
     from ._blocking_run import BlockingRun
     from ._hang_run import HangRun
@@ -44,6 +45,8 @@ _VERDICTS = frozenset(
     for name in ("_phases", "_timing", "_hang_run", "_blocking_run", "_leaks_run", "_warning")
 )
 """The files that raise what is to be shown as its message alone."""
+_WRAPPERS = _VERDICTS | {os.path.join(os.path.dirname(__file__), "_start_methods.py")}
+"""The files of what is around a phase: whatever is raised inside passes through."""
 _NOTHING: frozenset[str] = frozenset()
 
 
@@ -161,6 +164,8 @@ class Phases:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        if call.excinfo is not None:
+            _step_aside(call.excinfo.tb)
         report = yield
         if self._late is not None:
             late, self._late = self._late, None
@@ -271,6 +276,20 @@ def _ended_with_the_run(session: Session) -> Iterator[None]:
     except (KeyboardInterrupt, pytest.exit.Exception):
         session.stop()
         raise
+
+
+def _step_aside(traceback: TracebackType) -> None:
+    """Take the wrappers out of *traceback*, which have only passed on what was raised further in.
+
+    Where no line of it is the user's, as with a fixture that pytest refuses, pytest shows all there is, and must not
+    find a part that looks like the culprit.
+    """
+    last = traceback
+    while (entry := last.tb_next) is not None:
+        if entry.tb_next is not None and entry.tb_frame.f_code.co_filename in _WRAPPERS:
+            last.tb_next = entry.tb_next
+        else:
+            last = entry
 
 
 def _show_as_text(report: pytest.TestReport, excinfo: pytest.ExceptionInfo[BaseException]) -> None:

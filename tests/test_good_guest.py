@@ -407,6 +407,44 @@ def test_a_call_that_is_still_held_when_the_test_ends_is_let_go(
     result.stdout.fnmatch_lines("Only one call was made*")
 
 
+@pytest.mark.parametrize(
+    "marker",
+    [
+        pytest.param("", id="that asks for nothing"),
+        pytest.param("@pytest.mark.must_overlap\n", id="that is recorded"),
+        pytest.param("@pytest.mark.must_not_leak\n", id="whose leaks are asked for"),
+        pytest.param("@pytest.mark.start_methods('spawn')\n", id="that starts processes"),
+        pytest.param("@pytest.mark.virtual_clock\n", id="on virtual time"),
+    ],
+)
+def test_what_another_plugin_raises_around_a_test_is_shown_as_without_us(
+    pytester: pytest.Pytester, marker: str
+) -> None:
+    pytester.makeconftest(
+        """
+        import pytest
+
+        def refuse(item):
+            raise RuntimeError(f"{item.name} is refused")
+
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_runtest_setup(item):
+            refuse(item)
+        """
+    )
+    pytester.makepyfile(f"import pytest\n\n{marker}def test_it():\n    pass\n")
+    options = ("-q", "--tb=native", "-W", "ignore::pytest.PytestUnknownMarkWarning")
+    bare = pytester.runpytest_subprocess(*options, "-p", "no:pytest_concurrency")
+    ours = pytester.runpytest_subprocess(*options)
+    ours.assert_outcomes(errors=1)
+
+    def shown(result: pytest.RunResult) -> list[str]:
+        # How often pluggy's own come up in it is a matter of how many wrappers there are.
+        return [line for line in result.outlines if line.startswith("  File ") and "pluggy" not in line]
+
+    assert shown(ours) == shown(bare) != []
+
+
 def test_without_the_plugin_its_markers_and_options_are_gone(
     pytester: pytest.Pytester, inner: Callable[..., pytest.RunResult]
 ) -> None:

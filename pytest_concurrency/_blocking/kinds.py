@@ -14,8 +14,8 @@ class Instead(NamedTuple):
     gevent: str = ""
 
 
-def _thread(what: str, driver: str = "") -> Instead:
-    lead = f"{driver}, or " if driver else ""
+def _thread(what: str, rather: str = "") -> Instead:
+    lead = f"{rather}, or " if rather else ""
     return Instead(
         f"{lead}asyncio.to_thread({what})",
         f"{lead}trio.to_thread.run_sync({what})",
@@ -89,6 +89,7 @@ _READABLE = Instead(
     "loop.add_reader(...)", "trio.lowlevel.wait_readable(...)", "anyio.wait_readable(...)", "gevent.select.select"
 )
 _CONDITION = Instead("asyncio.Condition", "trio.Condition", "anyio.Condition")
+_CERTIFICATES = _thread("...", "a context that is made before the loop runs")
 
 INSTEAD: dict[str, Instead] = {
     "signal.pause": Instead(
@@ -143,6 +144,11 @@ INSTEAD: dict[str, Instead] = {
     "pymysql.connections.Connection.connect": _thread("...", "asyncmy or aiomysql"),
     "redis.client.Redis.execute_command": _thread("...", "redis.asyncio.Redis"),
     "getpass.getpass": _thread("getpass.getpass"),
+    "ssl.create_default_context": _CERTIFICATES,
+    "ssl.SSLContext.load_verify_locations": _CERTIFICATES,
+    "ssl.SSLContext.load_cert_chain": _CERTIFICATES,
+    "ssl.SSLContext.load_default_certs": _CERTIFICATES,
+    "ssl.SSLContext.set_default_verify_paths": _CERTIFICATES,
 }
 
 _ROWS: tuple[tuple[str, str, str], ...] = (
