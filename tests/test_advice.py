@@ -9,6 +9,7 @@ import pytest
 
 from pytest_concurrency import record
 from pytest_concurrency._judge.advice import Advice, advise
+from pytest_concurrency._record import cpu_clocks
 from pytest_concurrency._show.advice import advice_text
 from pytest_concurrency._trace import Block, Clock, Job, Place, Span, Step, Strand, Trace
 
@@ -213,3 +214,27 @@ def test_hundreds_of_threads_say_each_what_it_did_itself() -> None:
     advice = " ".join(concurrency.advice().split())
 
     assert advice.startswith(f"{__name__}:wait: coroutines fit. 120 calls in 120 threads, 120 at once, computed for ")
+
+
+def pass_by() -> None:
+    pass
+
+
+def test_what_the_readings_take_is_no_part_of_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    computed = 0.0
+
+    def read(native_id: int, pid: int | str = "self") -> tuple[float, float, int, bool]:
+        nonlocal computed
+        computed += 1
+        return computed, 0.0, 0, True
+
+    monkeypatch.setattr(cpu_clocks, "_of_kernel", read)
+    monkeypatch.setattr(cpu_clocks, "thread_time", lambda: computed)
+    with record() as concurrency:
+        concurrency.watch(pass_by)
+        thread = threading.Thread(target=pass_by)
+        thread.start()
+        thread.join()
+
+    begun, ended = (clock.cpu for clock in concurrency._session.trace().clocks)
+    assert begun == ended

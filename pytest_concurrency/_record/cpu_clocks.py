@@ -57,7 +57,7 @@ class CpuClocks:
     def let_in(self, live: LiveSpan) -> None:
         """A call that was held is about to begin with its work."""
         if live.id in self._open:
-            self._read([self._open[live.id]])
+            self._read([self._open[live.id]], begins=True)
 
     def ended(self, live: LiveSpan) -> None:
         """Its work is done."""
@@ -70,8 +70,9 @@ class CpuClocks:
 
     def _enter(self, number: int, own: tuple[int, int, int]) -> None:
         # What the readings take must not count as this call's own work: nobody reads its clocks before it has itself.
-        self._read_all(_of_machine())
-        self._read([own])
+        machine = _of_machine()
+        self._read_all(machine)
+        self._read([own], machine, begins=True)
         self._open[number] = own
 
     def _read_all(self, machine: tuple[float | None, float | None]) -> None:
@@ -83,18 +84,30 @@ class CpuClocks:
             self._left_for_own -= 1
 
     def _read(
-        self, threads: list[tuple[int, int, int]], machine: tuple[float | None, float | None] | None = None
+        self,
+        threads: list[tuple[int, int, int]],
+        machine: tuple[float | None, float | None] | None = None,
+        *,
+        begins: bool = False,
     ) -> tuple[float | None, float | None]:
-        own = get_ident()
+        """Read the clocks of *threads*.
+
+        Args:
+            begins: This thread is about to begin with its work, and has not just ended it.
+        """
+        own, computed = get_ident(), thread_time()
         machine = machine or _of_machine()
         frames = current_frames() if any(ident != own for _, ident, _ in threads) else {}
         for strand, ident, native_id in threads:
             figures = _of_kernel(native_id)
             if figures is None and ident == own:
-                figures = (thread_time(), None, _own_switches(), True)
+                figures = (computed, None, _own_switches(), True)
             if figures is not None:
                 place = None if ident == own else _at_a_lock(frames.get(ident))
                 cpu, queued, switches, awake = figures
+                if ident == own:
+                    # The reading lets go of the GIL, and among hundreds of threads takes longer than a call may.
+                    cpu = thread_time() if begins else computed
                 self._left -= 1
                 self._recorder.add_clock(
                     Clock(strand, next_number(), self._recorder.now(), cpu, queued, switches, place, awake, *machine)
