@@ -159,6 +159,10 @@ class BlockingRun:
         test = self._test
         return tuple(block for block in test.blocks if counts(block, test.blocking)) if test is not None else ()
 
+    def beside(self) -> Callable[[], None]:
+        """Hear of another thread of ours that is about to wait, and return what it is to call as soon as it goes on."""
+        return self._guard.beside() if self._guard is not None else lambda: None
+
     def _failed(self, text: str) -> None:
         self._problem = text
 

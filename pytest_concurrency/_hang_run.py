@@ -44,6 +44,8 @@ class HangRun:
         """The test that runs, from its set-up to its teardown."""
         self.session_of: Callable[[pytest.Item], Session | None] = lambda item: None
         self.page_of: Callable[[pytest.Item], Page]
+        self.beside: Callable[[], Callable[[], None]] = lambda: lambda: None
+        """Hears of a thread of ours that is about to wait, and returns what it is to call as soon as it goes on."""
         self.on_text: Callable[[], object] = lambda: None
         """Told when there is something to be said in the report of a test."""
         self._undo = ExitStack()
@@ -122,7 +124,7 @@ class HangRun:
         result = None
         try:
             watch.on = True
-            with Lookout(watch).looking():
+            with Lookout(watch, self.beside).looking():
                 result = yield from phase
         except BaseException:
             if watch.found is None:
@@ -144,7 +146,7 @@ class HangRun:
             from ._autopsy.quiet import Deadlocked
 
             try:
-                with Lookout(watch).looking():
+                with Lookout(watch, self.beside).looking():
                     return (yield from phase)
             except Deadlocked:
                 pass

@@ -31,6 +31,7 @@ class _Run:
         self._phases: Phases | None = None
         self.blocking = _start_blocking(config)
         self.hang = _hang_run.HangRun()
+        self.hang.beside = self.blocking.beside
 
     def wrap_phases(self) -> Phases:
         """Put what is to be done for each test around its phases from now on. Not every suite needs that."""

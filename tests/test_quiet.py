@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_concurrency._autopsy.quiet import ENOUGH
+from pytest_concurrency._autopsy.lookout import Lookout
+from pytest_concurrency._autopsy.quiet import ENOUGH, Watch
+from pytest_concurrency._hang import Hang
 from pytest_concurrency._record import kernel
 
 if TYPE_CHECKING:
@@ -75,6 +78,23 @@ def test_which_wait_is_for_ever(monkeypatch: pytest.MonkeyPatch, operation: int,
 def test_a_mutex_of_the_interpreters_own_is_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     # Seen on 3.15: a thread that lets go of the GIL waits so for a moment.
     assert _seen(monkeypatch, 0x80, 0).for_ever is False
+
+
+@tells
+@pytest.mark.skipif(threading.current_thread() is not threading.main_thread(), reason="it looks after the main thread")
+def test_the_lookout_lets_others_know_first_that_it_goes_on() -> None:
+    main, told = threading.get_ident(), []
+
+    def beside() -> Callable[[], None]:
+        told.append("it is started" if threading.get_ident() == main else "it waits")
+        return lambda: told.append("it goes on" if threading.get_ident() != main else "somebody else does")
+
+    with Lookout(Watch(Hang), beside).looking():
+        pass
+
+    # On a busy machine it may have waited several times.
+    assert told == ["it is started", "it goes on", *["it waits", "it goes on"] * (len(told) // 2 - 1)]
+    assert len(told) >= 4
 
 
 def _seen(monkeypatch: pytest.MonkeyPatch, operation: int, limit: int) -> kernel.Thread:

@@ -16,7 +16,7 @@ from . import stranded
 from .quiet import ENOUGH, Deadlocked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from .quiet import Watch
 
@@ -35,8 +35,10 @@ _stopped: weakref.WeakSet[Lookout] = weakref.WeakSet()
 class Lookout:
     """Looks now and then whether the main thread waits for a lock, and whoever could release it cannot go on either."""
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: Watch, beside: Callable[[], Callable[[], None]]) -> None:
         self._watch = watch
+        self._beside = beside
+        """Called before this thread waits, or is started; what it returns is to be called first when it goes on."""
         self._main = threading.main_thread()
         self._stop: Any = None
         self._ended: Any = None
@@ -75,7 +77,7 @@ class Lookout:
         self._ended.acquire()
         _running.add(self)
         # Not a `threading.Thread`: tests that count those are not to find one of ours.
-        start_new_thread(self._run, (self._stop, self._ended))
+        start_new_thread(self._run, (self._stop, self._ended, self._beside()))
 
     def stop(self, *, until_gone: bool = False) -> None:
         """End the thread.
@@ -98,12 +100,13 @@ class Lookout:
         if signal.getsignal(_SIGNAL) == self._struck:
             signal.signal(_SIGNAL, signal.SIG_DFL)
 
-    def _run(self, stop: Any, ended: Any) -> None:
-        self._native = threading.get_native_id()
+    def _run(self, stop: Any, ended: Any, goes_on: Callable[[], None]) -> None:
         quiet, pause = 0, _FIRST
         again, until = 0, 1
         try:
-            while not stop.acquire(timeout=_PAUSE if quiet else pause):
+            goes_on()
+            self._native = threading.get_native_id()
+            while not self._waited(stop, _PAUSE if quiet else pause):
                 if self._watch.look_again is not None:
                     # Now and then, and ever more seldom: a loop that is asked to look does not stand still.
                     again += 1
@@ -122,6 +125,13 @@ class Lookout:
             return
         finally:
             ended.release()
+
+    def _waited(self, stop: Any, pause: float) -> bool:
+        """Wait for *pause* seconds, or until told to stop; tell which."""
+        goes_on = self._beside()
+        told: bool = stop.acquire(timeout=pause)
+        goes_on()
+        return told
 
     def _ask(self) -> None:
         look_again, self._watch.look_again = self._watch.look_again, None

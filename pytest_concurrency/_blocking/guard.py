@@ -185,6 +185,10 @@ class Guard:
             self._safely(self._turns.settle)
             self._safely(self._sampler.settle)
 
+    def beside(self) -> Callable[[], None]:
+        """Hear of another thread of ours that is about to wait; see `Sampler.beside`."""
+        return self._sampler.beside()
+
     @property
     def loops_seen(self) -> int:
         """How many loops have run since `begin_count`."""

@@ -19,7 +19,7 @@ from .overdue import EVERY, UNTOLD, Sample, kernel_kind
 from .policy import allowed_in, allowed_under, innocent, is_debugged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import FrameType
 
     from .clocks import ThreadClocks
@@ -56,7 +56,8 @@ class Sampler:
         self._stop: Any = None
         self._ended: Any = None
         self._native = 0
-        self._held = 0.0
+        self._is_seen = False
+        """Another thread has looked since ours began to wait: what ours waited for has been told already."""
         self._awake = 0.0
         self._woken: float | None = None
         self._lock = RLock()
@@ -82,6 +83,39 @@ class Sampler:
         """
         woken = self._woken
         return self._awake + (self._clock() - woken if woken is not None else 0.0)
+
+    def beside(self) -> Callable[[], None]:
+        """Hear of another thread that is about to wait, or to be started; return what it is to call when it goes on.
+
+        A call that keeps the GIL keeps it from both. Whichever gets it first has to look: the turn may be over before
+        the other one does.
+        """
+        by, sleeps = get_ident(), self._clocks.sleeps()
+
+        def look() -> None:
+            if self._stop is None or self.failed:
+                return
+            begun = self._clock()
+            try:
+                # A thread that has been started since has slept for nothing else.
+                held, self._is_seen = self._kept(sleeps if get_ident() == by else 0), True
+                # A hub's turns are ended by looks, of which only one may be under way.
+                self._look([lane for lane in tuple(self._lanes.values()) if lane.in_thread is None], held)
+            except Exception as error:
+                self.failed = True
+                self._on_failure(error)
+            finally:
+                self._awake += self._clock() - begun
+
+        return look
+
+    def _kept(self, sleeps: int) -> float:
+        """Return for how long the GIL was kept from this thread, which had gone to sleep *sleeps* times before.
+
+        Who waits for the GIL asks for it once in each switch interval, and sleeps in between. That tells how long it
+        was not to be had, on a busy machine too, and without letting go of it.
+        """
+        return max(0, self._clocks.sleeps() - sleeps - 1) * sys.getswitchinterval()
 
     def here(self) -> Lane | None:
         """Return the lane of this thread, the innermost if there are several."""
@@ -147,15 +181,12 @@ class Sampler:
         sleeps = 0
         try:
             while True:
-                # A thread that waits for the GIL asks for it once in each switch interval, and sleeps in between. That
-                # tells how long it was not to be had, on a busy machine too, and without letting go of it.
-                slept = self._clocks.sleeps() - sleeps
-                self._held = max(0, slept - 1) * sys.getswitchinterval()
+                held = 0.0 if self._is_seen else self._kept(sleeps)
                 # At once: the thread may have been started just before a call that keeps the GIL, and get it only now.
                 self._woken = self._clock()
-                self._look(tuple(self._lanes.values()))
+                self._look(tuple(self._lanes.values()), held)
                 self._awake, self._woken = self.awake(), None
-                sleeps = self._clocks.sleeps()
+                sleeps, self._is_seen = self._clocks.sleeps(), False
                 if stop.acquire(timeout=EVERY):
                     break
                 quiet = 0 if self._lanes else quiet + 1
@@ -171,7 +202,7 @@ class Sampler:
         finally:
             ended.release()
 
-    def _look(self, lanes: tuple[Lane, ...]) -> None:
+    def _look(self, lanes: Sequence[Lane], held: float) -> None:
         for lane in lanes:
             if lane.in_thread is not None and not self._is_in_turn(lane):
                 continue
@@ -182,10 +213,12 @@ class Sampler:
                 with self._looking:
                     # It may have ended since: whoever has taken it out waits for the look that was under way.
                     if id(lane) in self._lanes:
-                        self._knock(lane)
+                        self._knock(lane, held)
             elif began and self._clock() - began >= LATE and len(lane.samples) < _MOST:
                 with self._looking:
-                    self._sample_of(lane, began)
+                    # Another look may have been under way, and the turn be over.
+                    if lane.began == began:
+                        self._sample_of(lane, began, held)
 
     def _is_in_turn(self, lane: Lane) -> bool:
         """Tell whether a hub's thread runs a greenlet, as far as is known: its own affairs are no part of a turn."""
@@ -209,22 +242,22 @@ class Sampler:
                 lane.reading, lane.began = reading, reading.wall
         return True
 
-    def _knock(self, lane: Lane) -> None:
+    def _knock(self, lane: Lane, kept: float) -> None:
         """Begin a turn of a loop that does not tell: it ends when the loop comes round to our callback."""
         before, lane.seen_cpu = lane.seen_cpu, lane.cpu()
         if not _is_in_python(lane.thread):
             return
         # A call that kept the GIL left us no chance to knock: the turn began at least so long ago.
-        missed = min(self._held, lane.seen_cpu - before)
-        sample = self._seen(lane, self._frame(lane)) if missed >= LATE else None
+        missed = min(kept, lane.seen_cpu - before)
+        sample = self._seen(lane, self._frame(lane), kept) if missed >= LATE else None
         began, cpu, sleeps = self._clock(), lane.cpu(), self._clocks.sleeps()
-        kept = [sample] if sample is not None else []
+        found = [sample] if sample is not None else []
 
         def look_if_kept() -> None:
             # A call that keeps the GIL may begin in the middle of this: look as soon as it lets go.
-            if not kept and self._clock() - began >= LATE:
-                seen = self._seen(lane, self._frame(lane))
-                kept.extend([seen] if seen is not None else [])
+            if not found and self._clock() - began >= LATE:
+                seen = self._seen(lane, self._frame(lane), kept)
+                found.extend([seen] if seen is not None else [])
 
         reading = self._clocks.read_of(lane.native, look_if_kept)
         if reading is None:
@@ -234,8 +267,8 @@ class Sampler:
             lane.reading = reading._replace(
                 wall=reading.wall - missed, cpu=reading.cpu - missed, user=reading.user - missed
             )
-        elif kept and min(held, lane.cpu() - cpu) >= LATE:
-            sample = kept[0]
+        elif found and min(held, lane.cpu() - cpu) >= LATE:
+            sample = found[0]
             lane.reading = reading._replace(wall=began, cpu=cpu, user=cpu)
         else:
             lane.reading = reading
@@ -246,15 +279,15 @@ class Sampler:
             lane.loop.call_soon_threadsafe(lambda: lane.end(self._clock()))
         # Who waits already may have done so for long, and no more when the next look comes.
         if sample is None and self._kernel(lane.native) not in ("", UNTOLD) and lane.began == turn:
-            self._sample_of(lane, turn)
+            self._sample_of(lane, turn, kept)
 
-    def _sample_of(self, lane: Lane, began: float) -> None:
+    def _sample_of(self, lane: Lane, began: float, held: float) -> None:
         # First what can be seen without letting go of the GIL: a call that kept it has just ended, and so will its turn
         # as soon as we let go.
         samples = lane.samples
         if not samples:
             lane.look(began)
-        sample = self._seen(lane, self._frame(lane))
+        sample = self._seen(lane, self._frame(lane), held)
         lane.looked_at = 0.0
         if sample is None:
             return
@@ -266,7 +299,7 @@ class Sampler:
         kernel = self._kernel(lane.native)
         if not kernel or lane.began != began:
             return
-        closer = self._seen(lane, self._frame(lane), kernel)
+        closer = self._seen(lane, self._frame(lane), held, kernel)
         if closer is not None:
             samples[-1:] = [closer._replace(step=sample.step)]
         elif kernel != UNTOLD:
@@ -282,11 +315,11 @@ class Sampler:
 
     def see(self, lane: Lane, frame: FrameType) -> None:
         """Put down that the thread of *lane*, which asks for it, is in *frame*."""
-        sample = self._seen(lane, frame)
+        sample = self._seen(lane, frame, 0.0)
         if sample is not None and lane.began and len(lane.samples) < _MOST:
             lane.add(sample)
 
-    def _seen(self, lane: Lane, frame: FrameType | None, kernel: str = "") -> Sample | None:
+    def _seen(self, lane: Lane, frame: FrameType | None, held: float, kernel: str = "") -> Sample | None:
         if frame is None:
             return None
         step, others, context, task = _step_of(frame)
@@ -313,7 +346,7 @@ class Sampler:
             task=task,
             allowed=allowed_in(context) or allowed_under(frame) or self._allowed(site, site.call),
             span=_span(site),
-            held=max(0.0, self._held - lane.collected),
+            held=max(0.0, held - lane.collected),
         )
 
     def _kernel(self, native: int) -> str:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 # For so long, in seconds, a busy system may keep patience from running out.
 _MOST_GRANTED = 30.0
+# A remainder of less than this part of the patience is none: a call that is held for an instant more and let go, since
+# it is over, would put the verdict in doubt over whatever happened to be under way in that instant.
+_LEAST_LEFT = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,7 +385,8 @@ class WaitingRoom:
     ) -> None:
         door = leaving[0].door
         spent = self.doors.patience(door) if reason == "patience" else now - min(held.since for held in leaving)
-        door.patience = 0 if reason == "patience" else door.patience - spent
+        left = door.patience - spent
+        door.patience = 0 if reason == "patience" or left < door.rule.patience * _LEAST_LEFT else left
         recorder = self.doors.recorder
         if recorder.journal is not None:
             recorder.journal.spent(door.rule.expectation, spent)

@@ -72,9 +72,29 @@ def test_a_turn_that_is_being_ended_is_not_begun_anew() -> None:
     sampler._lanes[id(lane)] = lane
 
     lane.ending = True
-    sampler._look((lane,))
+    sampler._look((lane,), 0.0)
     assert lane.began == 0.0
 
     lane.ending = False
-    sampler._look((lane,))
+    sampler._look((lane,), 0.0)
     assert lane.began > 0.0
+
+
+def test_whichever_of_our_threads_gets_the_gil_first_looks() -> None:
+    clocks = ThreadClocks()
+    sampler = Sampler(clocks, time.perf_counter, lambda site, call: None, pytest.fail)
+    sampler._stop = threading.Lock()
+    lane = Lane("asyncio", None, clocks, pytest.fail)
+    sampler._lanes[id(lane)] = lane
+
+    goes_on = sampler.beside()
+    goes_on()
+    assert lane.samples == []
+
+    lane.began = time.perf_counter() - 1
+    goes_on()
+    assert [sample.site.place.function for sample in lane.samples] == [
+        "test_whichever_of_our_threads_gets_the_gil_first_looks"
+    ]
+    # What the sampler has waited for meanwhile has been told.
+    assert sampler._is_seen
